@@ -40,12 +40,12 @@ class Process:
 
     Attributes:
         cache: The open cache, or ``None``.
-        closing: What is being closed.
+        closing: The cache under closing.
         loop: The loop it was opened on, or ``None``.
         thread: The thread of that loop while it runs, else ``None``: on it, memory may answer by ``peek``.
         peek: The open cache's look at memory.
-        peek_entry: The same look, for whoever hands out the value itself.
-        tasks: What runs beside the open cache.
+        peek_entry: The same look, for callers that hand out the value themselves.
+        tasks: Tasks beside the open cache.
         turn: Held while it is decided which loop opens the cache.
         environment: Time and chance, also before a cache is open.
         now: The environment's clock.
@@ -148,7 +148,7 @@ def configure(
         authority: Where token usage is kept for good, such as `alacena.sources.ledger.PostgresAuthority`.
         keyring: Encrypts every value on the server.
         credentials: Gives user and password at each connect, for passwords and tokens that change. See `Cache`.
-        **settings: What `Settings` takes, such as ``redis_url``.
+        **settings: The arguments of `Settings`, such as ``redis_url``.
 
     Raises:
         SettingsError: Settings or parts are wrong; the message lists every one of them.
@@ -217,7 +217,7 @@ async def close(*, timeout_s: float = 5.0) -> None:
     """Closes the process-wide cache and this loop's Supabase clients; nothing happens where no cache is open.
 
     Args:
-        timeout_s: As for `Cache.close`: it ends whatever hangs.
+        timeout_s: As for `Cache.close`: it ends in time.
 
     Raises:
         WrongLoopError: It was opened on another event loop that still runs: close it there.

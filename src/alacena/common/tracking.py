@@ -100,7 +100,7 @@ async def track_token_usage(
         tenant_id: The tenant that pays; left out: the ambient tenant.
         tokens: The number of tokens; 0 counts nothing and does not use up the key. Left out: input and output of ``parts``.
         model: The model that used them; left out: ``"unknown"``.
-        agent_id: The agent that used them; left out: the ambient one. Who records a call first decides it.
+        agent_id: The agent that used them; left out: the ambient one. The first record of a call decides it.
         conversation_id: The conversation in which it did; left out: the ambient one.
         collection_id: The collection it was for.
         token_type: ``"llm"`` or ``"embedding"`` for a whole call; another word, such as ``"prompt"``, for a part of
@@ -109,7 +109,7 @@ async def track_token_usage(
         metadata: Anything else worth keeping; it cannot replace the arguments. A provider's usage object will do.
         idempotency_key: Names one call of a provider, the same on every retry of it: a repeated key counts once.
             Without one, every call counts. No key is ever made up from the time.
-        parts: Tokens by what they were, totalled apart: a dict with ``"input"``, ``"output"``, ``"cached"`` (of the
+        parts: Tokens by kind, totalled apart: a dict with ``"input"``, ``"output"``, ``"cached"`` (of the
             input), ``"reasoning"`` (of the output), ``"cache_write"`` (of the input); or the usage object of OpenAI's,
             Anthropic's or Gemini's answer, as it is.
         cost: Money, counted exactly in millionths: ``Decimal("0.0024")``.

@@ -1,7 +1,7 @@
 """Usage as providers report it, read into one normal form.
 
-OpenAI counts what its prompt cache read or wrote within the input, Anthropic and Bedrock beside it. Gemini counts thoughts
-beside the output, and the prompts of tools beside the input. A program that adds the fields up without knowing which is
+OpenAI counts tokens that its prompt cache read or wrote within the input, Anthropic and Bedrock beside it. Gemini counts
+thoughts beside the output, and the prompts of tools beside the input. A program that adds the fields up without knowing which is
 which counts tokens twice, or not at all.
 """
 
@@ -28,7 +28,7 @@ _GEMINI_JSON: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCounts:
-    """Tokens of one call. The four main fields add up to what the provider charges for; the other two are parts of them.
+    """Tokens of one call. The four main fields add up to the tokens charged for; the other two are parts of them.
 
     Attributes:
         input_tokens: Tokens of the input that the provider's prompt cache neither read nor wrote.
@@ -48,12 +48,12 @@ class TokenCounts:
 
     @property
     def whole_input(self) -> int:
-        """The whole input, from whatever cache it came."""
+        """The whole input, from any cache."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     @property
     def parts(self) -> dict[str, int]:
-        """The tokens by what they were, as the ledger names it."""
+        """The tokens by kind, as the ledger names it."""
         parts = {
             "input": self.whole_input,
             "output": self.output_tokens,
@@ -115,7 +115,7 @@ def read_parts(usage: Any) -> dict[str, Any] | None:
 
 
 def _read_whole(usage: Any, whole: str, output: str) -> TokenCounts:
-    """Reads the form in which the input includes what the prompt cache read and wrote: its parts never exceed the whole."""
+    """Reads the form in which the input includes the prompt cache's tokens: its parts never exceed the whole."""
     of_input, of_output, langchains = f"{whole}_details", f"{output}_details", "input_token_details"
     short, long = (_count(usage, langchains, f"ephemeral_{life}_input_tokens") for life in ("5m", "1h"))
     written = _first(
@@ -161,7 +161,7 @@ def _within(whole: int, read: int, written: int, kept_long: int, output: int, re
 
 
 def _read_apart(usage: Any, given: str, output: str, *, read: str, written: str) -> TokenCounts:
-    """Reads the form in which what the prompt cache read and wrote is counted beside the input."""
+    """Reads the form in which the prompt cache's tokens are counted beside the input."""
     return TokenCounts(
         input_tokens=_count(usage, given),
         cache_read_tokens=_count(usage, read),

@@ -1,4 +1,4 @@
-"""Steps that must be finished even where the one who asked for them has been cancelled."""
+"""Steps that must be finished even where their caller has been cancelled."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _log = logging.getLogger("alacena")
 class BackgroundTasks:
     """Owns small tasks that outlive their callers.
 
-    A cancelled caller leaves at once; what it had sent is awaited here, and undone if that is needed.
+    A cancelled caller leaves at once; its commands are awaited here, and undone if that is needed.
 
     Attributes:
-        is_closing: Whether somebody waits for the end of all of them: nothing that failed is worth a pause then.
+        is_closing: Whether a closing cache waits for all of them: a failed step gets no pause then.
     """
 
     def __init__(self) -> None:
@@ -62,14 +62,14 @@ class BackgroundTasks:
         self._own(_quietly(step))
 
     def keep_trying(self, step: Callable[[], Awaitable[Any]], what: str) -> bool:
-        """Runs a step again and again until the backend has taken it, without anybody who waits for it.
+        """Runs a step again and again until the backend has taken it, without a caller that waits for it.
 
         Args:
-            step: May be run several times. Whatever else than a failing backend it meets is its end.
-            what: What it is for the log, if it has to be given up because of the cache's end.
+            step: May be run several times. Any other error than a failing backend ends it.
+            what: Its name for the log, if it has to be given up because of the cache's end.
 
         Returns:
-            Whether there was room for it: what waits is bounded.
+            Whether there was room for it: waiting steps are bounded.
         """
         if len(self._tasks) >= _MOST_TASKS:
             return False
@@ -115,7 +115,7 @@ class BackgroundTasks:
             task.exception()  # Whoever waited has seen it; who has gone does not want to.
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Waits until every step has come to its end, or the deadline: what is left then is cancelled."""
+        """Waits until every step has come to its end, or the deadline: the rest is cancelled."""
         self.is_closing = True
         try:
             # A loop, as steps are still started meanwhile: a caller that is cancelled now has its step undone.

@@ -38,9 +38,9 @@ class BudgetState:
     """A budget at one instant.
 
     Attributes:
-        limit: What there is.
+        limit: The whole amount.
         spent: The committed amount.
-        reserved: What is set aside and has not run out.
+        reserved: Amounts set aside that have not run out.
         open_reservations: In how many reservations.
     """
 
@@ -63,8 +63,8 @@ class Reservation:
 
     Attributes:
         id: Its id.
-        amount: What was set aside.
-        remaining: What the budget had left right after.
+        amount: The amount set aside.
+        remaining: The rest of the budget right after.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Reservation:
         self._was_spent = False
 
     async def commit(self, actual: int | None = None) -> None:
-        """Spends what was really used (left out: all that was set aside); what is left of it is free again.
+        """Spends the amount really used (left out: all that was set aside); the rest is free again.
 
         It counts in full, also if it is more than was set aside, or the reservation has run out: then the budget
         may be overdrawn, and the next reservation is refused.
 
         Inside a source it never takes the answer down, which is paid for by then: if the server is away, the commit goes
-        on in the background until it has arrived, and an amount that is none counts as what was set aside.
+        on in the background until it has arrived, and an amount that is none counts as the amount set aside.
 
         Cost: 1 round trip. Idempotent for a day: after an error, commit the same amount again.
         Cancellation: the commit goes on in the background.
@@ -185,7 +185,7 @@ class Budget:
         name: Its name.
         tenant_id: The tenant.
         limit: How much there is.
-        keep_s: For how long it is kept while nobody uses it; ``None``: for ever.
+        keep_s: For how long it is kept while it is not used; ``None``: for ever.
     """
 
     def __init__(self, port: CoordinationContext, name: str, tenant_id: str, limit: int, keep_s: float | None) -> None:
@@ -199,8 +199,8 @@ class Budget:
 
         Cost: 1 round trip; 1 more for each 500 reservations that ran out meanwhile, if it does not fit before.
         Atomicity: look and set aside in one step. Idempotent by ``reservation_id``.
-        Cancellation: what was set aside is given back in the background.
-        If Redis fails: raises; without a ``reservation_id``, what may have been set aside is given back.
+        Cancellation: the amount set aside is given back in the background.
+        If Redis fails: raises; without a ``reservation_id``, an amount that may have been set aside is given back.
 
         Raises:
             LimitExceededError: It does not fit; ``retry_after_s`` says when the next reservation runs out.
@@ -252,7 +252,7 @@ class Budget:
                 return BudgetState(self._limit, spent, reserved, opened)
 
     async def reset(self) -> None:
-        """Forgets what was spent and reserved. Cost: 1 round trip."""
+        """Forgets the amounts spent and reserved. Cost: 1 round trip."""
         await self._port.call("UNLINK", *self._keys)
 
 
@@ -268,7 +268,7 @@ class Budgets(PerTenant):
             name: Its name.
             tenant_id: The tenant.
             limit: How much there is, in whole units.
-            keep_s: For how long it is kept while nobody reserves or commits; then it is whole again. ``None``: for
+            keep_s: For how long it is kept without reservations and commits; then it is whole again. ``None``: for
                 ever. Give an hour to budgets of single requests, which would fill the server.
         """
         return Budget(self._port, name, self._tenant(tenant_id), limit, keep_s)

@@ -46,12 +46,12 @@ _REFUSALS: Final[dict[str, type[AlacenaError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """The places to which coordination reports what it does.
+    """The places to which coordination reports its work.
 
     Attributes:
-        emit: Is told of what happened, if somebody listens.
+        emit: Is told of events, if there is a listener.
         health: Takes the faults of parts that work in the background.
-        counts: Counts what they do.
+        counts: Counts their work.
     """
 
     emit: Callable[[Event], None] | None = None
@@ -67,7 +67,7 @@ class CoordinationContext:
         keys: How they are named.
         environment: Time and chance.
         elements: How elements become bytes.
-        reports: Where what happens is reported; ``None``: nowhere.
+        reports: Where events are reported; ``None``: nowhere.
 
     Attributes:
         store: As above.
@@ -103,11 +103,11 @@ class CoordinationContext:
         return coordination_key(self._keys, kind, tenant_id, name, *parts)
 
     def token(self) -> str:
-        """Returns 128 random bits in hexadecimal: an owner, or an id that nobody else has."""
+        """Returns 128 random bits in hexadecimal: an owner, or an id that no one else has."""
         return self.environment.token(16).hex()
 
     def says_first(self, words: str) -> bool:
-        """Returns whether something is said for the first time: what goes to the log must not fill it."""
+        """Returns whether something is said for the first time: the log must not fill up."""
         # At its bound it goes silent instead of forgetting: a forgotten word would be news again, and fill the log.
         if words in self._said or len(self._said) >= _MOST_SAID:
             return False
@@ -182,7 +182,7 @@ def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
 
 
 def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
-    """Returns how long somebody waits: 0 or less is not at all.
+    """Returns the length of a wait: 0 or less is not at all.
 
     Raises:
         ValueError: It is no number of seconds.

@@ -36,7 +36,7 @@ class Counters(PerTenant):
 
         Args:
             name: The counter.
-            amount: What to add; may be negative.
+            amount: The amount to add; may be negative.
             tenant_id: The tenant.
             ttl_s: Seconds until the counter starts again, counted from its first increment; later ones leave it, or
                 shorten what is left to theirs.

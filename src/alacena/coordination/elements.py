@@ -24,7 +24,7 @@ class Elements:
         encode: Raises :class:`~alacena.engine.base.errors.EncodeError` for what cannot be stored.
         decode: Raises :class:`~alacena.engine.base.errors.DecodeError` for bytes that it did not write.
         canonical: As ``encode``, with the same bytes for all equal values, in every process.
-        cipher: Encrypts what is encoded; ``None``: nothing does.
+        cipher: Encrypts encoded elements; ``None``: nothing does.
     """
 
     encode: Callable[[Any], bytes]

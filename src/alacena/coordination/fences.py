@@ -1,4 +1,4 @@
-"""The half of a lock that is safety: the resource itself refuses who comes with an older fence.
+"""The half of a lock that is safety: the resource itself refuses a caller with an older fence.
 
 A lock's lease can end while its holder is paused; the fence of the next holder is higher. A table that has seen the
 higher fence must refuse the lower one, in the same transaction as the write that it protects.

@@ -39,5 +39,5 @@ class Flags(PerTenant):
         return None if raw is None else self._port.elements.of(tenant_id, key).decode(raw)
 
     async def delete(self, name: str, *, tenant_id: str | None = None) -> bool:
-        """Deletes the value, whoever set it; True if it was there. Cost: 1 round trip."""
+        """Deletes the value, set by any caller; True if it was there. Cost: 1 round trip."""
         return bool(await self._port.call("UNLINK", self._port.key("flag", self._tenant(tenant_id), name)))

@@ -1,4 +1,4 @@
-"""The processes of a namespace: each says every few seconds what it has counted, and answers what only it knows."""
+"""The processes of a namespace: each reports its counts every few seconds, and answers questions about itself."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True):
         name: Its address for questions: its process and instance.
         age_s: Seconds since it was heard, on the server's clock.
         is_stale: Whether it should have been heard again by now: it has ended, hangs, or is cut off.
-        snapshot: What it had counted by then; ``None`` if that is so long ago that it is not kept any more.
+        snapshot: Its counts by then; ``None`` if that is so long ago that it is not kept any more.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Presence:
 
     Attributes:
         snapshot: Gives the newest snapshot of this process.
-        answers: What it can be asked, by the question's name.
+        answers: Its questions, by the question's name.
         every_s: How often it reports; ``None``: never by itself.
         is_seen: Whether it reports at all: else it can but list and ask the others.
         locks: Gives the locks that this process holds.
@@ -183,7 +183,7 @@ class Fleet:
             _log.debug("the fleet was not told that this process ends: %s", error)
 
     async def publish(self) -> None:
-        """Reports what this process has counted, and answers the questions that wait for it.
+        """Reports the counts of this process, and answers the questions that wait for it.
 
         Cost: 1 round trip; 1 more for each question.
         Atomicity: one script.
@@ -254,11 +254,11 @@ class Fleet:
         }
 
     async def ask(self, name: str, question: str, deadline_s: float, words: Mapping[str, Any]) -> Any:
-        """Asks a process what only it knows.
+        """Asks a process a question.
 
         Args:
             name: The name of a :class:`Member`.
-            question: What.
+            question: Its name.
             deadline_s: How long to wait for the answer; it comes within the other's period, two seconds.
             words: The words of the question.
 
@@ -269,7 +269,7 @@ class Fleet:
             BackendError: The server did not answer.
 
         Cost: 1 round trip, and 10 a second until the answer is there.
-        Cancellation: the question may be answered, and nobody reads that.
+        Cancellation: the question may be answered, and the answer is not read.
         """
         if question not in self._presence.answers:
             raise UsageError(

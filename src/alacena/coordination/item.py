@@ -89,7 +89,7 @@ class Item:
 
         Args:
             delay_s: Seconds before it is ready again.
-            reason: Why, for whoever reads the dead letters.
+            reason: Why, for the reader of the dead letters.
             count_attempt: False if nothing was tried.
 
         Raises:
@@ -136,7 +136,7 @@ class QueueStats:
         pushed: Items ever taken in, each id once.
         ready: Waiting to be reserved.
         delayed: Not due yet.
-        in_flight: Reserved; their lease may have ended without anybody having looked.
+        in_flight: Reserved; their lease may have ended without a look since.
         dead: Dead letters.
         acked: Settled for good: acknowledged, or discarded as dead letters.
         discarded: How many of those were discarded.

@@ -25,7 +25,7 @@ class Decision:
 
     Attributes:
         allowed: True if the request was counted and may go on.
-        remaining: What is left after it.
+        remaining: The rest after it.
         retry_after_s: Seconds until it is worth asking again; 0 if it was allowed, ``None`` if it never fits.
     """
 
@@ -61,7 +61,7 @@ class Limits(PerTenant):
 
         Its counts are those of name and window: two windows under one name do not meet, and one whose length is changed
         starts empty. The window is cut into sixty buckets and one more is counted with it: never a request too many, at worst a
-        sixtieth of the window too few. Memory: 61 small fields, whatever the limit.
+        sixtieth of the window too few. Memory: 61 small fields, for any limit.
 
         Cost: 1 round trip. Atomicity: look and count in one step, on the server's clock.
         """

@@ -43,7 +43,7 @@ class Lists(PerTenant):
         Args:
             name: The list.
             tenant_id: The tenant.
-            raw: Take it off as its bytes, unread: for what nobody can read any more.
+            raw: Take it off as its bytes, unread: for an element that cannot be read any more.
 
         Raises:
             DecodeError: It cannot be read here; ``raw`` of the error are its bytes.

@@ -163,7 +163,7 @@ class Lock:
             self.on_lost()
 
     async def _ask(self, timeout_s: float) -> bool | None:
-        """Returns True: renewed. False: it belongs to somebody else. None: no answer."""
+        """Returns True: renewed. False: it belongs to another owner. None: no answer."""
         try:
             async with asyncio.timeout(timeout_s):
                 return bool(await self._port.run(RENEW, self._keys[:2], [self.token, self._ttl_ms]))

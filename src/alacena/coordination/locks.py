@@ -47,7 +47,7 @@ _log = logging.getLogger("alacena")
 
 
 class Locks(PerTenant):
-    """Locks by name and tenant. They are not re-entrant: who holds one and takes it again would wait for himself.
+    """Locks by name and tenant. They are not re-entrant: a task that takes its own lock again would wait for itself.
 
     If Redis fails: acquiring raises; a lock that is held is lost when its lease can no longer be proved.
     """
@@ -66,7 +66,7 @@ class Locks(PerTenant):
         The lock is renewed every ``ttl_s / 3`` while the block runs. If it cannot be, the block's task is cancelled
         before the server could give the lock away, and the block ends with :class:`LockLostError`.
 
-        Cost: 1 round trip to acquire if nobody holds it, 1 to release, 1 each ``ttl_s / 3``.
+        Cost: 1 round trip to acquire if it is free, 1 to release, 1 each ``ttl_s / 3``.
         A waiter sends 4 commands in all (+ subscribe and unsubscribe), and 1 each 5 s (first in line: 2 s) to show
         that it lives.
         Atomicity: owner, fence and line in one step. Cancellation: leaves the line, or releases, in the background.
@@ -148,7 +148,7 @@ class Locks(PerTenant):
         Cost: 1 round trip. Cancellation: it may be taken; then :meth:`withdraw` the token, or ask again with it.
 
         Returns:
-            The fence, or ``None`` where somebody else holds the lock or is next in line.
+            The fence, or ``None`` if another caller holds the lock or is next in line.
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
         claim = _Claim(self._port, self._keys(name, self._tenant(tenant_id)), ttl_ms, token)
@@ -197,7 +197,7 @@ class Locks(PerTenant):
         return [*kept, *self._tokens.list_held(self._port.environment.now())]
 
     async def look_up(self, key: str) -> LockState | None:
-        """Returns the lock of a key as the server says; ``None`` if nobody holds it. Cost: 3 round trips at once."""
+        """Returns the lock of a key as the server says; ``None`` if it is free. Cost: 3 round trips at once."""
         state, line = (key.removesuffix("owner") + part for part in ("state", "line"))
         questions = (("PTTL", key), ("HGET", state, "f"), ("ZCARD", line))
         left_ms, fence, waiting = await asyncio.gather(*(self._port.call(*words) for words in questions))
@@ -206,7 +206,7 @@ class Locks(PerTenant):
         return LockState(key, left_ms / 1000, None if fence is None else int(fence), waiting)
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Waits until what was given up has been given back; what is still held is renewed no more, and so lost."""
+        """Waits until everything given up has been given back; locks still held are renewed no more, and so lost."""
         self._refuse_bound("close()")
         try:
             await self._background.close(deadline)

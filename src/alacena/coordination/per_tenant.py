@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PerTenant:
-    """The base of what gives the objects of every tenant: locks, queues, counters and the like.
+    """The base of the objects of every tenant: locks, queues, counters and the like.
 
     Each verb takes ``tenant_id``. :meth:`of` returns the same verbs for one tenant: there it may be left out, and
     naming another tenant is an error.

@@ -23,7 +23,7 @@ _LONGEST_ID: Final = 512
 
 
 class Pushed(str):
-    """The id of an item that was pushed, and what became of it.
+    """The id of an item that was pushed, and its outcome.
 
     Attributes:
         outcome: ``"taken"``: it is in the queue. ``"revived"``: it was a dead letter, and is in the queue again with

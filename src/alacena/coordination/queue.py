@@ -1,4 +1,4 @@
-"""A queue that loses nothing: what was pushed is ready, delayed, in flight, dead or settled, at every instant."""
+"""A queue that loses nothing: each item is ready, delayed, in flight, dead or settled, at every instant."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ class Queue:
                 is not taken in twice. Left out, one is made before anything is sent, so that no retry doubles it.
             delay_s: Seconds before it is ready.
             at: When it is ready instead, in seconds since the epoch or as an aware ``datetime``.
-            if_dead: What becomes of an ``id`` that is a dead letter: ``"revive"`` takes it in anew, with this value
+            if_dead: The fate of an ``id`` that is a dead letter: ``"revive"`` takes it in anew, with this value
                 and all its attempts before it; ``"keep"`` leaves it dead.
 
         Returns:
-            The id, which tells in :attr:`~alacena.coordination.pushed.Pushed.outcome` what became of it.
+            The id, which tells in :attr:`~alacena.coordination.pushed.Pushed.outcome` its outcome.
 
         Raises:
             EncodeError: The value cannot be stored.
@@ -146,7 +146,7 @@ class Queue:
         return await self._background.finish(self._push_pages(pairs, due, head))
 
     async def _push_pages(self, pairs: list[tuple[str, bytes]], due: str, head: list[Argument]) -> list[Pushed]:
-        """Sends all portions, and announces what came into an empty queue, also where a later portion fails."""
+        """Sends all portions, and announces items that came into an empty queue, also where a later portion fails."""
         announce = False
         pushed: list[Pushed] = []
         try:
@@ -161,7 +161,7 @@ class Queue:
         return pushed
 
     async def _announce(self) -> None:
-        """Puts the tenant's turn first. That may fail: what is in the queue stays there, and is found a while later."""
+        """Puts the tenant's turn first. That may fail: the queue's items stay there, and are found a while later."""
         if self._ready_tenants is not None:
             try:
                 await self._background.finish(self._ready_tenants.announce(self.tenant_id))
@@ -178,12 +178,12 @@ class Queue:
         ``ItemRejected`` event: another version may be able to. After its last attempt it is a dead letter.
 
         Cost: 1 round trip if there is something; while waiting, woken and not polling, 1 each 5 s.
-        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        Cancellation: items taken are given back in the background, without counting as an attempt.
         If Redis fails: raises; where only the reply was lost, and no ``token`` was given, the same.
 
         Args:
             max_items: At most so many.
-            visibility_s: For how long they are nobody else's.
+            visibility_s: For how long they are no other caller's.
             wait_s: For how long to wait for the first.
             token: Names this reservation: asked again with it, the same items come, for as long as they are held.
 
@@ -195,7 +195,7 @@ class Queue:
     async def take(
         self, max_items: int, visibility_s: float, token: str | None = None, max_bytes: int = MOST_BYTES
     ) -> Taken:
-        """Takes what there is, without waiting. See :meth:`reserve`."""
+        """Takes the items that are ready, without waiting. See :meth:`reserve`."""
         if not 1 <= max_items <= _MOST_AT_ONCE:
             raise ValueError(f"max_items must be from 1 to {_MOST_AT_ONCE}, not {max_items}")
         holder = token or self._port.token()
@@ -294,7 +294,7 @@ class Queue:
         return stats_from(await self._port.run(STATS, self._keys, []))
 
     async def give_back(self, items: Sequence[Item]) -> None:
-        """Gives items back that nobody has tried: at once, and without counting the attempt. Those lost are left out.
+        """Gives untried items back: at once, and without counting the attempt. Those lost are left out.
 
         Cost: 1 round trip each, all of them at once.
         """
@@ -351,7 +351,7 @@ class Queue:
         return items, unreadable
 
     async def _put_off(self, unreadable: Sequence[Item]) -> None:
-        """Gives back what cannot be read here, to be tried a while later: another version may read it."""
+        """Gives back items that cannot be read here, to be tried a while later: another version may read them."""
         for item in unreadable:
             self._tell(item)
         try:

@@ -50,11 +50,11 @@ class Queues(PerTenant):
     def any(
         self, name: str, *, tenant_ids: Sequence[str] | None = None, max_attempts: int = 5
     ) -> AllTenants | SomeTenants:
-        """Returns a view over the queue ``name`` of many tenants, served in turn whatever the length of each.
+        """Returns a view over the queue ``name`` of many tenants, served in turn however long each is.
 
         Args:
             name: The queues' name.
-            tenant_ids: Whose; left out: every tenant that has items, or the one that these queues are bound to.
+            tenant_ids: The tenants; left out: every tenant that has items, or the one that these queues are bound to.
             max_attempts: As above.
         """
         if tenant_ids is None and self.tenant_id is not None:
@@ -134,7 +134,7 @@ class Queues(PerTenant):
         A queue is listed from its first push on, until nothing was pushed into it for 90 days: 100,000 of them at most.
         Queues that serve no tenants in turn (``fair=False``) are not.
 
-        Cost: 1 round trip, whatever else the server holds; linear in the number of queues.
+        Cost: 1 round trip, for any other content of the server; linear in the number of queues.
 
         Args:
             limit: How many at most.
@@ -146,7 +146,7 @@ class Queues(PerTenant):
         return [key for key in keys if key.startswith(own)][:limit]
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Waits until what was given up has been given back."""
+        """Waits until everything given up has been given back."""
         self._refuse_bound("close()")
         await self._port._background.close(deadline)
 

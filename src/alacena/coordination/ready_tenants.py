@@ -1,7 +1,7 @@
 """Tenants that may have work: an advisory list, which many processes serve in turn.
 
 Tenants live on different nodes, so no script sees all their queues. The ready_tenants is one sorted set apart, by the instant
-of each tenant's next turn. It is a hint that repairs itself: who has no work is put off, who has some announces it.
+of each tenant's next turn. It is a hint that repairs itself: a tenant without work is put off, and one with work is announced.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class ReadyTenants:
 
     A tenant announces itself when its work begins, and once each quarter of an hour before it adds to it; it is struck
     off after more than an hour without any. Work could be overlooked only if its producer was stopped for most of an
-    hour between the two, and died before it could announce it. A ready_tenants that nobody asks or adds to for 90 days is
+    hour between the two, and died before it could announce it. An index without a question or an addition for 90 days is
     forgotten.
 
     Args:
         port: The coordination context.
-        kind: Of what.
+        kind: Of the objects.
         name: Of which.
         part: The part of a tenant's object whose key stands for it in the list of all of the kind; ``None``: it is not
             listed.

@@ -50,7 +50,7 @@ class AllTenants:
         A tenant whose queue fails does not keep the others waiting: it is passed over for a while, and said in the log.
 
         Cost: 2 round trips (turns, then all their queues at once); 1 more for each tenant that had nothing.
-        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        Cancellation: items taken are given back in the background, without counting as an attempt.
         If Redis fails: raises if nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
@@ -60,7 +60,7 @@ class AllTenants:
         return self._ready_tenants.bell()
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
-        """Takes what there is, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
+        """Takes the items that are ready, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
         with collect_taken(self._port) as taken:
             # This comes to an end: a tenant that had nothing is put off, and with no turn due it returns.
             while not taken.items:
@@ -83,7 +83,7 @@ class AllTenants:
     async def _serve(
         self, turn: Turn, share: int, visibility_s: float, token: str | None, taken: Taken, max_bytes: int
     ) -> None:
-        """Adds what a tenant has to what was taken."""
+        """Adds a tenant's items to those taken."""
         try:
             found = await self._queue_of(turn.tenant_id).take(share, visibility_s, token, max_bytes)
             # Before the next await: if the turn cannot be put off, the items are still handed out or given back.
@@ -130,7 +130,7 @@ class SomeTenants:
         A tenant whose queue fails does not keep the others waiting: it is passed over, and said in the log.
 
         Cost: 1 round trip for each tenant looked at, until there are enough or all were looked at.
-        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        Cancellation: items taken are given back in the background, without counting as an attempt.
         If Redis fails: raises if nothing was had.
         """
         return await reserve_from(self, self._port, max_items, visibility_s, wait_s)
@@ -140,7 +140,7 @@ class SomeTenants:
         return _Bells(self._queues)
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
-        """Takes what there is, without waiting. See :meth:`reserve`."""
+        """Takes the items that are ready, without waiting. See :meth:`reserve`."""
         failed: BackendError | None = None
         share = max(max_items // len(self._queues), 1)
         with collect_taken(self._port) as taken:

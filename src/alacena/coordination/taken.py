@@ -25,7 +25,7 @@ class Taken:
     """The items that one look at a source gave.
 
     Attributes:
-        items: The items, which nobody else has.
+        items: The items, held here alone.
         due_s: Seconds until something is due; ``None``: nothing is known.
         unreadable: How many items could not be read, and were given back.
     """
@@ -39,9 +39,9 @@ class Source(Protocol):
     """A source of items: one queue, or the queues of many tenants."""
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
-        """Takes what there is, without waiting.
+        """Takes the items that are ready, without waiting.
 
-        Cancellation: what was taken is given back in the background, without counting as an attempt.
+        Cancellation: items taken are given back in the background, without counting as an attempt.
         """
         ...
 
@@ -93,7 +93,7 @@ def collect_taken(port: CoordinationContext) -> Iterator[Taken]:
 
 
 def give_back(port: CoordinationContext, items: Iterable[Item]) -> None:
-    """Gives items back in the background that nobody has seen: at once, and without counting an attempt."""
+    """Gives unseen items back in the background: at once, and without counting an attempt."""
     by_queue: dict[ItemQueue, list[Item]] = {}
     for item in items:
         by_queue.setdefault(item.queue, []).append(item)

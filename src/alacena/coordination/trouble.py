@@ -22,8 +22,8 @@ class Trouble:
     """The failures in a row of one task.
 
     Args:
-        what: What does not happen, for the log.
-        until: What becomes of it until it does, and what to do, for the log.
+        what: The step that does not happen, for the log.
+        until: The effect meanwhile and the remedy, for the log.
         first_s: How long to wait after the first failure.
         health: Is told of the failure, and that it is over.
         part: The name under which it is told.
@@ -99,7 +99,7 @@ def watch_end(task: asyncio.Task[Any], is_ours: Callable[[], bool], health: Heal
 def ends_a_task(error: BaseException) -> bool:
     """Returns whether an error is an order to end, and not a failure.
 
-    A cancellation that nobody asked this task for is a failure of what it called.
+    A cancellation that was not asked of this task is a failure of what it called.
     """
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()

@@ -1,4 +1,4 @@
-"""A worker: takes items, runs a handler on each, keeps their leases, and gives back what failed."""
+"""A worker: takes items, runs a handler on each, keeps their leases, and gives back failed items."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Worker:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         await worker.run()
 
-    The same job may be handled again after its worker died: make what a handler does idempotent by ``item.id``, or
+    The same job may be handled again after its worker died: make the handler idempotent by ``item.id``, or
     fence it with ``item.attempt``. A lock of the job is not needed: a lease is one.
 
     A handler runs for the item's tenant, whatever tenant the worker was started for, and for no agent or user. An item
@@ -190,7 +190,7 @@ class Worker:
         self._jobs.add(job)
 
     async def _until(self, *events: asyncio.Future[Any], own: bool = True) -> None:
-        """Waits until one of the events has come, or the worker is to stop; what is our ``own`` is then let go."""
+        """Waits until one of the events has come, or the worker is to stop; our ``own`` is then let go."""
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait([stop, *events], return_when=asyncio.FIRST_COMPLETED)
@@ -265,7 +265,7 @@ class Worker:
                 job.task.cancel()
 
     async def _drop_all(self) -> None:
-        """Cancels what still runs and gives it back."""
+        """Cancels running handlers and gives their items back."""
         jobs = list(self._jobs)
         for job in jobs:
             job.task.cancel()

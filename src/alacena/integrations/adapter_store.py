@@ -1,4 +1,4 @@
-"""Values by key that may be forgotten: what the key-value stores of frameworks have in common."""
+"""Values by key that may be forgotten: the common part of the key-value stores of frameworks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class AdapterStore:
         cache: An open cache, a started bridge, or ``None``: the process-wide cache.
         data_type: The type that its entries have.
         ttl: Seconds that a value lives; left out: the type's; ``None``: for ever.
-        fills: Whether a look-up that finds nothing is followed by the store of what was made.
-        scope: Returns whose the values are.
+        fills: Whether a look-up that finds nothing is followed by a store.
+        scope: Returns the owner of the values.
 
     Raises:
         UsageError: The namespace is blank.
@@ -54,7 +54,7 @@ class AdapterStore:
         self._steps = LookAside(self._access, data_type) if fills else None
 
     async def get(self, keys: Sequence[Key]) -> list[Any]:
-        """Returns the values in the order of the keys, ``None`` for what is not there."""
+        """Returns the values in the order of the keys, ``None`` for missing ones."""
         names, scope = self._names(keys), self._scope()
         if self._steps is not None:
             found = await self._steps.look(names, scope)
@@ -63,7 +63,7 @@ class AdapterStore:
         return [found.get(name) for name in names]
 
     def get_now(self, keys: Sequence[Key], name: str) -> list[Any]:
-        """As `get`, from sync code; ``name`` is what the caller called."""
+        """As `get`, from sync code; ``name`` is the caller's verb."""
         names, scope = self._names(keys), self._scope()
         if self._steps is not None:
             found = self._steps.look_now(names, scope, name)
@@ -80,7 +80,7 @@ class AdapterStore:
             await self._access.call(lambda cache: cache.set_many(self._data_type, named, scope, ttl=self._ttl))
 
     def set_now(self, values: Mapping[Key, Any], name: str) -> None:
-        """As `set`, from sync code; ``name`` is what the caller called."""
+        """As `set`, from sync code; ``name`` is the caller's verb."""
         named, scope = {self._name(key): value for key, value in values.items()}, self._scope()
         if self._steps is not None:
             self._steps.store_many_now(named, scope, name, ttl=self._ttl)
@@ -93,7 +93,7 @@ class AdapterStore:
         return await self._access.call(lambda cache: self._delete(cache, names, scope))
 
     def delete_now(self, keys: Sequence[Key], name: str) -> int:
-        """As `delete`, from sync code; ``name`` is what the caller called."""
+        """As `delete`, from sync code; ``name`` is the caller's verb."""
         names, scope = self._forget(keys)
         return self._access.call_now(lambda cache: self._delete(cache, names, scope), name)
 

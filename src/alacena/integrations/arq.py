@@ -1,6 +1,6 @@
 """arq: a job works for the tenant of the code that enqueued it, and a worker opens the cache when it starts.
 
-arq itself is not imported: a worker is told of functions, and a pool is whatever has ``enqueue_job``.
+arq itself is not imported: a worker is told of functions, and a pool is any object with ``enqueue_job``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Pool(Protocol):
 
 
 async def enqueue(pool: Pool, function: str, *args: Any, **kwargs: Any) -> Any:
-    """Enqueues a job for the ambient tenant, and returns what ``pool.enqueue_job`` does.
+    """Enqueues a job for the ambient tenant, and returns the result of ``pool.enqueue_job``.
 
     Args:
         pool: arq's pool.
@@ -41,7 +41,7 @@ async def enqueue(pool: Pool, function: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def tenant_job(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Runs a job for the tenant that it was enqueued for with `enqueue`; one enqueued otherwise, for nobody.
+    """Runs a job for the tenant that it was enqueued for with `enqueue`; one enqueued otherwise, for no tenant.
 
     ::
 
@@ -68,7 +68,7 @@ def open_in_worker(**configuration: Any) -> dict[str, Callable[[MutableMapping[A
             on_startup, on_shutdown = open_in_worker().values()
 
     Args:
-        configuration: What `configure` takes; without any, what was configured before, else the environment.
+        configuration: The arguments of `configure`; without any, the earlier configuration, else the environment.
     """
 
     async def on_startup(ctx: MutableMapping[Any, Any]) -> None:

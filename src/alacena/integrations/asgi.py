@@ -33,8 +33,8 @@ _REFUSAL: Final = "this request names no tenant"
 def from_header(name: str = "X-Tenant-ID") -> Who:
     """Returns a function that reads the tenant from a header, which only a gateway may set.
 
-    A header is no authentication: use it behind a gateway that removes what strangers send. A header that is there
-    twice, or that does not decode, names nobody.
+    A header is no authentication: use it behind a gateway that removes it from the requests of strangers. A header that is there
+    twice, or that does not decode, names no tenant.
 
     Args:
         name: The header; its value may be percent-encoded.
@@ -99,7 +99,7 @@ class TenantMiddleware:
     Args:
         app: The application.
         who: Says for whom a request is, by its ASGI scope: `from_header`, `from_path`, or a function of your own that
-            reads, say, the claims of a token. It is called on the event loop, so what waits must be async.
+            reads, say, the claims of a token. It is called on the event loop, so a function that waits must be async.
         on_missing: The status of the answer to a request without a tenant: 401, 400, 403 or 404. A websocket connection
             is closed with 4000 more, 4401.
         public: Paths that need no tenant; one that ends in ``/`` stands for all below it, ``"/"`` for itself alone. No tenant
@@ -184,7 +184,7 @@ def cache_lifespan(
 
     Args:
         inner: A lifespan of your own, which runs while the cache is open.
-        configuration: What `configure` takes; without any, what was configured before, else the environment.
+        configuration: The arguments of `configure`; without any, the earlier configuration, else the environment.
 
     Raises:
         SettingsError: When the application starts, if settings are wrong.

@@ -116,7 +116,7 @@ class Bridge:
         Raises:
             WrongLoopError: It is called on the bridge's own loop, which would wait for itself for ever.
             CacheClosedError: The bridge is not started, or was stopped meanwhile.
-            Exception: What the verb raises.
+            Exception: Any error that the verb raises.
         """
         try:
             self._refuse_own_loop("run()", "with await, without the bridge")
@@ -141,7 +141,7 @@ class Bridge:
 
         Raises:
             CacheClosedError: The bridge is not started, or was stopped meanwhile.
-            Exception: What the verb raises.
+            Exception: Any error that the verb raises.
 
         Cancellation: the verb is cancelled.
         """
@@ -171,7 +171,7 @@ class Bridge:
         Raises:
             WrongLoopError: As for `run`.
             CacheClosedError: As for `run`.
-            Exception: What the source or the verb raises.
+            Exception: Any error that the source or the verb raises.
         """
         window = _Window(source)
         self._refuse_own_loop("run_with()", "with await, without the bridge")
@@ -228,7 +228,7 @@ class Bridge:
 
 
 class _Window:
-    """The requests to a thread that waits for a verb, for what only it can get."""
+    """The requests to a thread that waits for a verb, for values that only it can get."""
 
     def __init__(self, source: Callable[..., Any]) -> None:
         self._source = source
@@ -266,7 +266,7 @@ class _Window:
         return outcome.result()
 
     def close(self) -> None:
-        """Lets nobody wait for a thread that has gone."""
+        """Ends every wait for a thread that has gone."""
         self._closed = True
         self._refuse()
 

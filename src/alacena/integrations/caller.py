@@ -1,4 +1,4 @@
-"""For whom a unit of work runs: a request, a connection, a job; made ambient for as long as it lasts."""
+"""The caller of a unit of work: a request, a connection, a job; made ambient for as long as it lasts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LABEL: Final = "alacena_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """For whom a request or a job runs, as its authentication says it.
+    """The caller of a request or a job, as its authentication says it.
 
     The ids become ambient. The permissions do not: a value that was made with them is named with them at the call, as
     in ``get_with_cache_aside(..., permissions=caller.permissions)`` or with `scope`.
@@ -53,14 +53,14 @@ class Caller:
     Attributes:
         tenant_id: The tenant.
         user_id: The user.
-        permissions: What the user may do, if answers differ by it.
+        permissions: The user's permissions, if answers differ by it.
         agent_id: The agent.
         conversation_id: The conversation.
         collection_id: The collection.
 
     Raises:
         MissingTenantError: The tenant is no tenant of a caller: missing, blank, ``"default"``, the nil UUID or
-            ``"system"``, whose entries belong to everybody.
+            ``"system"``, whose entries are every tenant's.
         InvalidKeyError: Another id is blank or not text.
     """
 
@@ -106,7 +106,7 @@ class Caller:
         return {name: value for name, value in given.items() if value is not None}
 
     def scope(self) -> Scope:
-        """Returns the scope of what this caller may see: the tenant with the user and the permissions."""
+        """Returns the scope of this caller's view: the tenant with the user and the permissions."""
         permissions: Iterable[str] | None = self.permissions
         return Scope(self.tenant_id, user_id=self.user_id, permissions=permissions)
 
@@ -115,10 +115,10 @@ _CALLER: Final[ContextVar[Caller | None]] = ContextVar("alacena.caller", default
 
 
 class Serving:
-    """A block whose code works for somebody: the ids named are ambient in it, and no other id that was so before.
+    """A block whose code works for one caller: the ids named are ambient in it, and no other id that was so before.
 
     Args:
-        whom: The caller, or ids by field; empty: nobody, so that verbs which need a tenant refuse.
+        whom: The caller, or ids by field; empty: no caller, so that verbs which need a tenant refuse.
     """
 
     __slots__ = ("_caller", "_ids", "_token", "_tokens")
@@ -147,7 +147,7 @@ def ambient_ids() -> dict[str, Any]:
 
 
 def current_caller() -> Caller:
-    """Returns the caller that is ambient, with its permissions if the code still works for the one who was served.
+    """Returns the caller that is ambient, with its permissions if the code still works for the served one.
 
     Raises:
         MissingTenantError: None is.
@@ -159,7 +159,7 @@ def current_caller() -> Caller:
 
 
 def current_scope() -> Scope:
-    """Returns the scope of what the ambient caller may see: tenant, user and permissions.
+    """Returns the scope of the ambient caller's view: tenant, user and permissions.
 
     Raises:
         MissingTenantError: No tenant is ambient.
@@ -171,14 +171,14 @@ def current_scope() -> Scope:
 
 
 def scope_for(tenant_id: str) -> Scope:
-    """Returns the scope of what the ambient user may see in a tenant, which need not be the ambient one."""
+    """Returns the scope of the ambient user's view in a tenant, which need not be the ambient one."""
     # Permissions in one tenant say nothing about what the same user may see in another.
     permissions = ambient_permissions() if tenant_id == get_current_tenant_id() else None
     return Scope(tenant_id, user_id=user_of_code(), permissions=permissions)
 
 
 def ambient_permissions() -> frozenset[str] | None:
-    """Returns the permissions of the caller who is served, unless the code has begun to work for somebody else since."""
+    """Returns the permissions of the served caller, unless the code has begun to work for another caller since."""
     known = _CALLER.get()
     if known is None or (known.tenant_id, known.user_id) != (get_current_tenant_id(), user_of_code()):
         return None
@@ -186,11 +186,11 @@ def ambient_permissions() -> frozenset[str] | None:
 
 
 def labels_of(ids: Mapping[str, str], labels: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what a message to a worker says of whom it is for: what it says already, and the given ids.
+    """Returns the labels of a message to a worker: its own, and the given ids.
 
     Args:
         ids: The ids that are ambient where it is sent.
-        labels: What it says already.
+        labels: Its own labels.
 
     Raises:
         TenantMismatchError: It names another tenant than the ambient one.

@@ -116,14 +116,14 @@ def run(work: Coroutine[Any, Any, T], *, timeout_s: float | None = None) -> T:
 def install(**configuration: Any) -> None:
     """Connects Celery's signals: the tenant travels with each message, and the cache lives as long as a worker process.
 
-    Call it where the Celery application is made, in workers and in whatever sends tasks. Calling it twice is no error.
-    A task that is sent with a header ``alacena_tenant_id`` which names another tenant than the ambient one runs for nobody:
+    Call it where the Celery application is made, in workers and in senders of tasks. Calling it twice is no error.
+    A task that is sent with a header ``alacena_tenant_id`` which names another tenant than the ambient one runs for no tenant:
     Celery logs the error and sends the message.
 
     Prefork workers open the cache in the child. Other pools open it with the first `run`.
 
     Args:
-        configuration: What `configure` takes; without any, what was configured before, else the environment.
+        configuration: The arguments of `configure`; without any, the earlier configuration, else the environment.
 
     Raises:
         SettingsError: Settings are wrong.

@@ -1,7 +1,7 @@
 """hishel: its HTTP cache keeps responses in this one, each tenant its own.
 
 hishel decides by RFC 9111 what may be stored and served (``Cache-Control``, ``ETag``, ``Vary``); this is where it keeps
-what it stores. It works for answers of your own service (``hishel.asgi``) and for what a client fetches
+what it stores. It works for answers of your own service (``hishel.asgi``) and for answers that a client fetches
 (``hishel.httpx``).
 """
 
@@ -58,7 +58,7 @@ class AlacenaStorage(AsyncBaseStorage):
 
     Args:
         cache: An open cache; ``None``: the process-wide one.
-        public: Whether the users of a tenant share responses, whatever they may do. Otherwise a response of one user is
+        public: Whether the users of a tenant share responses, with any permissions. Otherwise a response of one user is
             for that user alone, and a request that changes something ends that user's alone.
         default_ttl: Seconds that a response is kept, if hishel does not say; ``None``: as the type ``http_response``.
         max_stream_size: Bytes of the largest body that is kept.
@@ -177,7 +177,7 @@ class AlacenaStorage(AsyncBaseStorage):
         return [_entry(resource_id, value) for resource_id, value in found.items() if value["key"] == key]
 
     async def update_headers(self, id: UUID, headers: Headers) -> None:  # noqa: A002 - hishel's name for it
-        """Replaces the headers of a response, if it is still kept; it lives on for what was left."""
+        """Replaces the headers of a response, if it is still kept; it lives on for the rest of its time."""
         scope = self._scope()
         if scope is None:
             return

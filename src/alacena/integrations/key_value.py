@@ -1,4 +1,4 @@
-"""py-key-value: a store for FastMCP and whatever else speaks its protocol, apart for each tenant."""
+"""py-key-value: a store for FastMCP and others that speak its protocol, apart for each tenant."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class CachedStore(BaseStore):
     """A py-key-value store whose values may be forgotten, such as the answers that FastMCP keeps of its tools.
 
     Tenant and user are the ambient ones, beside what the caller puts into its keys. Times to live are exact: the entry
-    says itself when it ends. A cache evicts, so it is no place for sessions that nobody can make again.
+    says itself when it ends. A cache evicts, so it is no place for sessions that cannot be made again.
 
     Args:
         cache: An open cache, or a started `Bridge` for code of other loops; ``None``: the process-wide cache.
         default_collection: The collection of calls that name none.
         data_type: The type that its entries have.
-        fills: Whether a ``get`` that finds nothing is followed by the ``put`` of what was made, as FastMCP's response
+        fills: Whether a ``get`` that finds nothing is followed by the ``put`` of a new value, as FastMCP's response
             cache does. Then equal gets at one time wait for the first one's put, so that it is made once, and a put
             whose get began before an invalidation is not kept, without an error. Leave it out if a miss is an answer.
     """

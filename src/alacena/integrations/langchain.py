@@ -69,7 +69,7 @@ def is_cached(message: object) -> bool:
 
 
 def mark_cached(message: Any) -> Any:
-    """Returns a copy of a message without usage: it says that it comes from the cache, and what it cost then.
+    """Returns a copy of a message without usage: it says that it comes from the cache, and its price then.
 
     Its id is gone too, since a message with the id of an earlier one would replace that one in an agent's state.
     """
@@ -103,7 +103,7 @@ def dump_objects(objects: Any, allowed: Iterable[type[Serializable]] = ()) -> by
 
 
 def load_objects(stored: bytes, allowed: Iterable[type[Serializable]] = ()) -> Any:
-    """Returns what `dump_objects` stored, anew at each call; only messages, generations and ``allowed`` are made.
+    """Returns the objects that `dump_objects` stored, anew at each call; only messages, generations and ``allowed`` are made.
 
     Raises:
         ValueError: Something else is in it.
@@ -204,7 +204,7 @@ class CachedEmbeddings(Embeddings):
 
     Args:
         embeddings: The model's own.
-        model: Its name, part of what names a vector; left out: its ``model`` or ``model_name``.
+        model: Its name, part of a vector's name; left out: its ``model`` or ``model_name``.
         cache: As for `LangChainCache`.
         revision: The model's revision, if a name is used for several.
         dimensions: The number of dimensions asked for; left out: its ``dimensions``.
@@ -253,10 +253,10 @@ class CachedEmbeddings(Embeddings):
 
 
 class CachedByteStore(BaseStore[str, bytes]):
-    """A `ByteStore` whose values may be forgotten: for what can be made again, never as the only place of anything.
+    """A `ByteStore` whose values may be forgotten: for values that can be made again, never as the only place of anything.
 
     Keys are apart for each ambient tenant. Keys are not listed, as a cache does not know them. A get that finds nothing
-    is taken to be followed by the set of what was made, as `CacheBackedEmbeddings` does: equal gets at one time wait for
+    is taken to be followed by a set of the new value, as `CacheBackedEmbeddings` does: equal gets at one time wait for
     the first one's set, so that it is made once, and a set whose get began before an invalidation is not kept. A value
     that nobody asked for before is stored as the caller's own word.
 
@@ -281,7 +281,7 @@ class CachedByteStore(BaseStore[str, bytes]):
         self._store = AdapterStore(namespace, cache, data_type=data_type, ttl=ttl, fills=fills, scope=tenant_scope)
 
     async def amget(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Returns the values in the order of the keys, ``None`` for what is not there."""
+        """Returns the values in the order of the keys, ``None`` for missing ones."""
         return await self._store.get([(key,) for key in keys])
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
@@ -321,7 +321,7 @@ class LedgerCallback(AsyncCallbackHandler):
 
     Args:
         cache: As for `LangChainCache`.
-        operation: What the tokens were used for.
+        operation: The purpose of the tokens.
     """
 
     def __init__(self, cache: Cache | Bridge | None = None, *, operation: str = OPERATION_GENERATION) -> None:

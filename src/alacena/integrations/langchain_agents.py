@@ -104,7 +104,7 @@ class CachedModelCalls(AgentMiddleware[Any, Any, Any]):
 
 
 def name_of(request: ModelRequest[Any]) -> str:
-    """Returns what names a model call: equal for calls that ask the same model the same.
+    """Returns the name of a model call: equal for calls that ask the same model the same.
 
     Raises:
         InvalidKeyError: A setting of the model cannot be told from others of its kind.
@@ -134,7 +134,7 @@ class _Call:
         self._own: ModelResponse[Any] | AIMessage | None = None
 
     def keep(self, response: ModelResponse[Any] | AIMessage, context: LoadContext) -> bytes:
-        """Returns what is stored of a response that this call was given by the model."""
+        """Returns the stored form of a response that this call was given by the model."""
         self._own = response
         messages = response.result if isinstance(response, ModelResponse) else [response]
         structured = getattr(response, "structured_response", None)

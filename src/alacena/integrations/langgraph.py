@@ -72,7 +72,7 @@ class _Askers:
 class NodeCache(BaseCache[ValueT]):
     """The cache of a graph's nodes: ``builder.compile(cache=NodeCache("support-agent"))``, with a `CachePolicy` a node.
 
-    LangGraph names an entry by the node and its input alone: neither by the graph nor by who asks. So the graph's name is
+    LangGraph names an entry by the node and its input alone: neither by the graph nor by the caller. So the graph's name is
     given here, and tenant and user are the ambient ones. Equal nodes that are to run at one time run once, here and in
     other processes, unless one of them waits for another already (a node inside of a node): the first claims its entry,
     and the others have what it stores, or run if it fails. Equal calls of a ``@task`` at one time run each, as LangGraph
@@ -121,7 +121,7 @@ class NodeCache(BaseCache[ValueT]):
             await self._steps.store(name, written, scope, **options)
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
-        """Ends what these namespaces hold (``None``: the whole graph) for the ambient tenant, whoever its user is."""
+        """Ends the entries of these namespaces (``None``: the whole graph) for the ambient tenant, for every user."""
         if (verb := self._make_clear(namespaces)) is not None:
             await self._access.call(verb)
 

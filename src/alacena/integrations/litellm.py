@@ -60,7 +60,7 @@ class LiteLLMCache(CallCache):
         ttl: Seconds that an answer stays fresh; left out: the type's; ``None``: for ever. A call's
             ``cache={"ttl": ...}`` goes before it.
         data_type: The type that its entries have.
-        record_saved: Whether the ledger is told what hits saved.
+        record_saved: Whether the ledger is told the savings of hits.
         options: Those of LiteLLM's own ``Cache``: ``supported_call_types``, ``mode``, ``namespace``, ``max_messages``.
     """
 
@@ -79,8 +79,8 @@ class LiteLLMCache(CallCache):
     def async_get_cache(self, dynamic_cache_object: BaseCache | None = None, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Returns an answer that is kept, or ``None``.
 
-        Of the inputs of one call of embeddings LiteLLM asks for each in a task of its own: what these find out for the
-        store that follows is noted here, in the code that begins them.
+        Of the inputs of one call of embeddings LiteLLM asks for each in a task of its own: their findings for the
+        store that follows are noted here, in the code that begins them.
         """
         if "model" not in kwargs:
             self._backend.begin_inputs()
@@ -89,7 +89,7 @@ class LiteLLMCache(CallCache):
 
 
 class _Inputs:
-    """The look-ups of the inputs of one call of embeddings, and the moment from which what is made of them counts."""
+    """The look-ups of the inputs of one call of embeddings, and the moment from which the new values count."""
 
     def __init__(self) -> None:
         self.readings: dict[Scope, asyncio.Task[Reading]] = {}
@@ -179,7 +179,7 @@ class _Backend(BaseCache):
         return {"status": "success", "message": "the cache is in this process"}
 
     def begin_inputs(self) -> None:
-        """Notes that inputs are looked up, in the code that will store what is made of them."""
+        """Notes that inputs are looked up, in the code that will store the new values."""
         inputs = _INPUTS.get()
         if inputs is None or inputs.readings:
             _INPUTS.set(_Inputs())
@@ -227,7 +227,7 @@ class LedgerLogger(CustomLogger):
 
     Args:
         cache: An open cache, or a started `Bridge`, which LiteLLM's sync calls need; ``None``: the process-wide cache.
-        operation: What the tokens were used for; left out: ``"chat"``, or ``"embedding"``.
+        operation: The purpose of the tokens; left out: ``"chat"``, or ``"embedding"``.
     """
 
     def __init__(self, cache: Cache | Bridge | None = None, *, operation: str | None = None) -> None:
@@ -236,7 +236,7 @@ class LedgerLogger(CustomLogger):
         self._operation = operation
 
     def log_pre_api_call(self, model: str, messages: Any, kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - LiteLLM's
-        """Notes for whom a call is made: LiteLLM logs streams of sync calls in a thread that does not know it."""
+        """Notes the caller of a call: LiteLLM logs streams of sync calls in a thread that does not know it."""
         kwargs[_FOR] = ambient_ids()
 
     async def async_log_success_event(
@@ -323,7 +323,7 @@ def _written(value: Any) -> str | None:
 
 
 def _without_usage(stored: str) -> tuple[Any, dict[str, Any] | None]:
-    """Returns a kept answer whose tokens are 0, as nobody pays for them again, and what the ledger is told that it saved."""
+    """Returns a kept answer whose tokens are 0, as they are not paid for again, and what the ledger is told that it saved."""
     kept = json.loads(stored)
     answer = kept.get("response")
     is_text = isinstance(answer, str)

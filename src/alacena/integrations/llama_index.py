@@ -39,7 +39,7 @@ class CachedTransform(TransformComponent):
 
         IngestionPipeline(transformations=[CachedTransform(SentenceSplitter()), CachedTransform(TitleExtractor())])
 
-    What is kept is given back with the ids and the source of the node that asks: two documents with one text have nodes of
+    A kept outcome is given back with the ids and the source of the node that asks: two documents with one text have nodes of
     their own. Equal nodes that are asked for at one time are transformed once. The entry ends with the document that it was
     made from. Nodes are given to the transformation one at a time, unless it makes one node of each; so its outcome for a
     node must not depend on the nodes beside it.
@@ -219,7 +219,7 @@ class CachedEmbedding(BaseEmbedding):
     Args:
         model: The embedding model.
         cache: As for `CachedTransform`.
-        name: The model's name, part of what names a vector; left out: its ``model_name``.
+        name: The model's name, part of a vector's name; left out: its ``model_name``.
         revision: The model's revision, if a name is used for several.
         dimensions: The number of dimensions asked for; left out: its ``dimensions``.
 
@@ -277,12 +277,12 @@ class CachedEmbedding(BaseEmbedding):
 
 
 class CachedKVStore(BaseKVStore):
-    """A key-value store whose values may be forgotten: for what can be made again. It does not list its keys.
+    """A key-value store whose values may be forgotten: for values that can be made again. It does not list its keys.
 
-    Keys are apart for each ambient tenant and user. A get that finds nothing is taken to be followed by the put of what was
-    made, as LlamaIndex's own caches do: equal gets at one time wait for the first one's put, so that it is made once, and a
-    put whose get began before an invalidation is not kept. A value that nobody asked for before is stored as the caller's
-    own word.
+    Keys are apart for each ambient tenant and user. A get that finds nothing is taken to be followed by a
+    put of the new value, as LlamaIndex's own caches do: equal gets at one time wait for the first one's put, so that it is
+    made once, and a put whose get began before an invalidation is not kept. A value without an earlier look-up
+    is stored as the caller's own word.
 
     Args:
         namespace: Keeps its keys apart from those of other stores.

@@ -1,4 +1,4 @@
-"""Logs that say for whom the running code works: a filter for ``logging``, a processor for structlog."""
+"""Logs that name the tenant of the running code: a filter for ``logging``, a processor for structlog."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS: Final = ("tenant_id", "user_id", "conversation_id", "agent_id", "collect
 class ContextFilter(logging.Filter):
     """Gives each log record the ambient ids, so that a format may name them, as in ``"%(tenant_id)s %(message)s"``.
 
-    Put it on a handler: a filter of a logger does not see what the loggers below it write.
+    Put it on a handler: a filter of a logger does not see the records of the loggers below it.
 
     ::
 
@@ -25,7 +25,7 @@ class ContextFilter(logging.Filter):
 
     Args:
         fields: Which ids.
-        absent: What stands for an id that is not ambient.
+        absent: Stands for an id that is not ambient.
     """
 
     def __init__(self, fields: Iterable[str] = FIELDS, *, absent: str | None = "-") -> None:
@@ -34,7 +34,7 @@ class ContextFilter(logging.Filter):
         self._absent = absent
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Adds the ids to a record; what the record says of itself stays."""
+        """Adds the ids to a record; its own fields stay."""
         ids = _ids()
         for name in self._fields:
             if not hasattr(record, name):

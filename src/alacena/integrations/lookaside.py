@@ -50,7 +50,7 @@ class _Miss:
 
     @property
     def is_open(self) -> bool:
-        """Whether others may be waiting for what the code that holds it will store."""
+        """Whether others may be waiting for the value of the code that holds it."""
         return self.claim is not None and self.claim.is_open and not self.is_taken
 
     def give_up(self) -> None:
@@ -64,7 +64,7 @@ class _Miss:
             self._give_up()
 
     async def store(self, data_type: str, resource_id: str, value: Any, **options: Any) -> bool:
-        """Stores the value, unless what it rests on was invalidated since the miss."""
+        """Stores the value, unless its ground was invalidated since the miss."""
         if self.reading is not None:
             return await self.reading.set(data_type, resource_id, value, **options)
         assert self.claim is not None
@@ -98,7 +98,7 @@ _OF_TASKS: Final[WeakKeyDictionary[asyncio.Task[Any], WeakSet[_Miss]]] = WeakKey
 
 
 class LookAside:
-    """Looks entries up, and stores later what the caller made of the misses.
+    """Looks entries up, and stores later the caller's values of the misses.
 
     A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for what is stored, and
     what was invalidated since the miss is not stored. A claim ends when it is used, when the task that missed ends
@@ -107,7 +107,7 @@ class LookAside:
 
     A caller that holds a claim from an earlier look-up does not wait for another, as two could wait for each other. Nor
     does sync code on the thread of an event loop, which may be the one that the other runs on. Such a miss notes when it was, and
-    what was invalidated since then is not stored either. A value that nobody looked up before is stored as the caller's
+    a value that was invalidated since then is not stored either. A value without an earlier look-up is stored as the caller's
     own word.
 
     Args:
@@ -127,8 +127,8 @@ class LookAside:
 
         Args:
             ids: The ids.
-            scope: Whose they are.
-            document_ids: Documents that what is missing will be made from.
+            scope: Their scope.
+            document_ids: Documents that the missing values will be made from.
 
         Cost: 1 round trip for one id, found or not; for several, 1 round trip a node, and one more for each miss.
         """
@@ -148,7 +148,7 @@ class LookAside:
     def look_now(
         self, ids: Sequence[str], scope: Scope, name: str, *, document_ids: Iterable[str] = ()
     ) -> dict[str, Any]:
-        """As `look`, from sync code; ``name`` is what the caller called."""
+        """As `look`, from sync code; ``name`` is the caller's verb."""
         own = self._own(ids, scope)
         may_wait = not _is_on_a_loop() and not self._holds_others(own)
         misses: dict[str, _Miss] = {}
@@ -201,7 +201,7 @@ class LookAside:
             return await self._access.call(lambda cache: self._store(cache, miss, resource_id, value, scope, **options))
 
     def store_now(self, resource_id: str, value: Any, scope: Scope, name: str, **options: Any) -> bool:
-        """As `store`, from sync code; ``name`` is what the caller called."""
+        """As `store`, from sync code; ``name`` is the caller's verb."""
         miss, may_store = self._take(resource_id, scope)
         if not may_store:
             return False
@@ -220,7 +220,7 @@ class LookAside:
             return await self._access.call(lambda cache: self._store_many(cache, taken, values, scope, ttl))
 
     def store_many_now(self, values: Mapping[str, Any], scope: Scope, name: str, *, ttl: TtlOrUnset = UNSET) -> int:
-        """As `store_many`, from sync code; ``name`` is what the caller called."""
+        """As `store_many`, from sync code; ``name`` is the caller's verb."""
         taken = self._take_many(values, scope)
         with _end_after(*taken.values()):
             return self._access.call_now(lambda cache: self._store_many(cache, taken, values, scope, ttl), name)
@@ -231,7 +231,7 @@ class LookAside:
         return miss is not None and not miss.is_taken
 
     def forget(self, resource_id: str, scope: Scope) -> None:
-        """Gives up what a look-up noted: the caller has ended the entry itself, or has nothing that can be stored."""
+        """Gives up the note of a look-up: the caller has ended the entry itself, or has nothing that can be stored."""
         notes, key = _NOTES.get(), (self, scope, resource_id)
         miss = notes.misses.get(key)
         if miss is not None:
@@ -414,7 +414,7 @@ def _give_up_all(misses: WeakSet[_Miss], _: asyncio.Task[Any]) -> None:
 
 
 def _close_behind(loop: asyncio.AbstractEventLoop, claim: Claim) -> None:
-    """Closes a claim that nobody can use any more; from whichever thread lets go of it."""
+    """Closes a claim that cannot be used any more; from whichever thread lets go of it."""
     if claim.is_open and not loop.is_closed():
         loop.call_soon_threadsafe(_begin_close, loop, claim)
 

@@ -27,7 +27,7 @@ class Metric:
         name: Its name with dots.
         kind: Whether it only grows.
         unit: Its unit, as OpenTelemetry writes it.
-        words: What it is.
+        words: A sentence about it.
         labels: The names of its labels.
         points: Reads it from a snapshot: values of the labels, and the figure.
     """

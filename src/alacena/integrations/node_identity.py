@@ -30,12 +30,12 @@ class Maker:
 
     @classmethod
     def of(cls, node: BaseNode) -> Self:
-        """Returns who a node is."""
+        """Returns the identity of a node."""
         return cls(node.node_id, {kind.name: one.node_id for kind, one in _single(node).items()})
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Returns what `as_json` wrote."""
+        """Returns the identity that `as_json` wrote."""
         return cls(stored["node_id"], stored["relations"])
 
     def as_json(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def observe_cache(cache: Cache, *, meter: Meter | None = None, tenants: bool = F
 
     Args:
         cache: The cache. While it is not open, the instruments report nothing.
-        meter: Who makes the instruments; ``None``: the global provider's meter for ``alacena``.
+        meter: Makes the instruments; ``None``: the global provider's meter for ``alacena``.
         tenants: Whether there are metrics by tenant too: the listed tenants and ``_other``.
 
     Returns:

@@ -1,6 +1,6 @@
 """The cost of a provider's call, by model and date: from a table of your own, or from genai-prices if it is installed.
 
-A price that nobody knows is ``None``, never a guess. Money is a whole number of billionths of a dollar.
+An unknown price is ``None``, never a guess. Money is a whole number of billionths of a dollar.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PER: Final = 1_000_000
 
 
 class Prices(Protocol):
-    """Knows what calls cost."""
+    """Knows the prices of calls."""
 
     def nanodollars(self, model: str, counts: TokenCounts, *, at: float, url: str) -> int | None:
-        """Returns what a call costs, in billionths of a dollar.
+        """Returns the price of a call, in billionths of a dollar.
 
         Args:
             model: The model, as the provider's answer names it.
-            counts: What it used.
+            counts: The tokens used.
             at: When, in seconds since the epoch.
             url: Where it was asked.
 
@@ -60,7 +60,7 @@ class ModelPrice:
     long_cache_write_usd: Decimal | None = None
 
     def nanodollars(self, counts: TokenCounts) -> int | None:
-        """Returns what these tokens cost; ``None`` if the price of one kind of them is not known."""
+        """Returns the price of these tokens; ``None`` if the price of one kind of them is not known."""
         kinds = (
             (counts.input_tokens, self.input_usd),
             (counts.cache_read_tokens, self.cache_read_usd),
@@ -93,7 +93,7 @@ class PriceTable:
         self._otherwise = otherwise
 
     def nanodollars(self, model: str, counts: TokenCounts, *, at: float, url: str) -> int | None:
-        """Returns what a call costs; ``None`` if it is not known. See :class:`Prices`."""
+        """Returns the price of a call; ``None`` if it is not known. See :class:`Prices`."""
         day = datetime.fromtimestamp(at, UTC).date()
         rows = self._rows.get(model)
         if rows is None:
@@ -103,7 +103,7 @@ class PriceTable:
 
 
 class GenaiPrices:
-    """Prices of the package ``genai-prices``, as it has them without asking anybody; by provider, model and date.
+    """Prices of the package ``genai-prices``, as it has them without a request; by provider, model and date.
 
     Raises:
         ImportError: It is not installed.
@@ -118,7 +118,7 @@ class GenaiPrices:
         self._library = genai_prices
 
     def nanodollars(self, model: str, counts: TokenCounts, *, at: float, url: str) -> int | None:
-        """Returns what a call costs; ``None`` for a provider or a model that the package does not know."""
+        """Returns the price of a call; ``None`` for a provider or a model that the package does not know."""
         usage = self._library.Usage(
             input_tokens=counts.whole_input,
             cache_read_tokens=counts.cache_read_tokens,

@@ -57,8 +57,8 @@ class CachedModelRequests(AbstractCapability[Any]):
 
         agent = Agent(model, capabilities=[CachedModelRequests()])
 
-    A request is named by the model, its settings, the messages without what each run has of its own, the tools and the
-    form of the answer. A response from the cache carries no usage, so that a run counts what it used; see `is_cached`.
+    A request is named by the model, its settings, the messages without the parts of one run, the tools and the
+    form of the answer. A response from the cache carries no usage, so that a run counts its usage; see `is_cached`.
     Errors are not kept.
 
     Attributes:
@@ -100,7 +100,7 @@ class CachedModelRequests(AbstractCapability[Any]):
 
 
 def name_of(request: ModelRequestContext) -> str:
-    """Returns what names a model request: equal for requests that ask the same model the same.
+    """Returns the name of a model request: equal for requests that ask the same model the same.
 
     Raises:
         InvalidKeyError: A setting of the model cannot be told from others of its kind.
@@ -117,9 +117,9 @@ def name_of(request: ModelRequestContext) -> str:
 
 
 def _read(message: dict[str, Any]) -> dict[str, Any]:
-    """Returns a message as the model reads it, as JSON: without what tells one run, or a hit, from another.
+    """Returns a message as the model reads it, as JSON: without the marks of one run or of a hit.
 
-    Inside of a part nothing is left out: what a tool was asked or said may have a time of its own.
+    Inside of a part nothing is left out: the call or the answer of a tool may have a time of its own.
     """
     told = {name: value for name, value in message.items() if name not in _OF_THE_RUN}
     told["parts"] = [{name: value for name, value in part.items() if name != "timestamp"} for part in message["parts"]]

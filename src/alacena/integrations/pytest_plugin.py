@@ -33,7 +33,7 @@ def alacena_settings() -> dict[str, Any]:
 
 @pytest.fixture
 def alacena_events() -> RecordingObserver:
-    """Returns the events of `alacena_cache` and of what `alacena_open` opens in this test: ``events.of(Invalidated)``."""
+    """Returns the events of `alacena_cache` and of the caches of `alacena_open` in this test: ``events.of(Invalidated)``."""
     from alacena.testing.doubles import RecordingObserver
 
     return RecordingObserver()
@@ -50,7 +50,7 @@ def alacena_tenant(request: pytest.FixtureRequest) -> str:
 def alacena_open(
     alacena_events: RecordingObserver,
 ) -> Callable[..., AbstractAsyncContextManager[Cache]]:
-    """Opens caches on the loop that runs, whatever the scope of a test's loop.
+    """Opens caches on the loop that runs, for any scope of a test's loop.
 
     ``async with alacena_open(redis_url=..., policies=...) as cache`` makes it the process-wide cache for the block.
     It waits 5 s for a reply of the server, longer than ``Settings``' defaults, unless ``redis_budget_s`` (reads) and
@@ -140,7 +140,7 @@ def alacena_server() -> Iterator[str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, Any, Any]:
-    """Closes the process-wide cache if the test's body has opened it; what a fixture has opened is the fixture's to close."""
+    """Closes the process-wide cache if the test's body has opened it; a cache of a fixture is the fixture's to close."""
     before = _process_cache()
     try:
         return (yield)

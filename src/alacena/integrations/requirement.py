@@ -18,7 +18,7 @@ def require_extra(module: str, extra: str, *ranges: tuple[str, str, str]) -> Ite
     Args:
         module: The integration.
         extra: The extra that brings the framework.
-        ranges: ``(distribution, lowest version, first version that is too new)`` of what it needs.
+        ranges: ``(distribution, lowest version, first version that is too new)`` of its needs.
 
     Raises:
         ImportError: Something is missing, or of another version; it names the extra and the range.

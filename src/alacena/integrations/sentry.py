@@ -25,7 +25,7 @@ _LEVELS: Final = {EntryRejected: "error", BackendFailed: "warning", FillRefused:
 
 
 class SentryObserver:
-    """Tells Sentry what the cache does.
+    """Tells Sentry the work of the cache.
 
     Reads become spans ``cache.get`` and invalidations ``cache.remove``, with ``cache.hit``, ``cache.key`` (the data type
     and the id) and ``network.peer.address`` left out: nothing secret is sent, and no value. The rest becomes breadcrumbs.

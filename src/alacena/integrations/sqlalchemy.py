@@ -1,6 +1,6 @@
 """SQLAlchemy: commits that invalidate, writes that hold, and selects whose rows are cached.
 
-The rule is that a cache never sees what is not committed: the hooks end entries after the commit, `write` holds them
+The rule is that a cache never sees uncommitted rows: the hooks end entries after the commit, `write` holds them
 from before it, and a cached select reads through a connection of its own.
 """
 
@@ -72,7 +72,7 @@ class Rule:
         id: The attribute that is their resource id.
         tenant: The attribute that names the tenant; a row without one belongs to ``"system"``. ``None``: the ambient
             tenant counts.
-        document: The attribute that names the document, if what was made from the document ends too.
+        document: The attribute that names the document, if entries made from the document end too.
         also: Types that end as a whole, such as lists of the rows.
     """
 
@@ -96,7 +96,7 @@ class CommitHooks:
         hooks = CommitHooks(cache, {Document: Rule("document", document="id")})
         hooks.listen(async_sessionmaker(engine))
 
-    What a flush has written is collected, with the values before and after; a commit ends it, a rollback forgets it. A
+    The rows of a flush are collected, with the values before and after; a commit ends it, a rollback forgets it. A
     bulk ``update()``, ``delete()`` or ``insert()`` does not say which rows it meets: the whole type of the ambient tenant
     ends, or of the tenants that the execution option ``alacena_tenants`` lists. SQL as text, and the legacy
     ``bulk_save_objects``, are not seen: call `Cache.invalidate`, or put `write` around them.
@@ -108,7 +108,7 @@ class CommitHooks:
 
     Args:
         cache: An open cache.
-        rules: What each mapped class ends: a `Rule`, or a data type for the usual one. Subclasses follow.
+        rules: The entries that each mapped class ends: a `Rule`, or a data type for the usual one. Subclasses follow.
 
     Raises:
         SettingsError: A rule names an attribute that its class does not have.
@@ -254,7 +254,7 @@ def _find_replaced(session: Session, row: object, name: str) -> set[Any]:
 
 
 def _endings(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> Iterable[Ending]:
-    """Returns what a changed row ends: by its values now and before, which differ if its id or its tenant was changed."""
+    """Returns the entries that a changed row ends: by its values now and before: its id or its tenant may have changed."""
     state: Any = inspect(row)
 
     def values(name: str) -> set[Any]:
@@ -297,7 +297,7 @@ async def write(
         cache: An open cache.
         session: A session without a transaction.
         tenant_id: The tenant, or a scope.
-        resources: ``(data_type, resource_id)`` of what the transaction changes.
+        resources: ``(data_type, resource_id)`` of the entries that the transaction changes.
         document_ids: Documents that it changes.
         hold_s: Seconds; must be above the longest time the transaction may take.
 
@@ -328,7 +328,7 @@ class CachedSelect:
     Args:
         cache: An open cache.
         engine: Where loads take their connections.
-        prepare: Called with the connection and the scope before a load, such as to set what row-level security reads.
+        prepare: Called with the connection and the scope before a load, such as to set the variables of row-level security.
     """
 
     def __init__(
@@ -362,7 +362,7 @@ class CachedSelect:
             scope: The tenant, or a scope with the user or permissions that the rows were read with; ``None``: the
                 ambient tenant.
             ttl: Seconds; left out: the type's.
-            tags: What the rows depend on.
+            tags: Tags of the rows.
             document_ids: Documents that they depend on.
 
         Raises:
@@ -406,7 +406,7 @@ def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
 
     Args:
         statement: A ``select()``.
-        engine: Whose dialect and database count.
+        engine: Its dialect and database count.
 
     Raises:
         InvalidKeyError: The statement, a column's type or a bound value has no stable form.

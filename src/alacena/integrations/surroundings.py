@@ -1,4 +1,4 @@
-"""The surroundings of an adapter: the tenant and user that it works for, and the names of what it keeps."""
+"""The surroundings of an adapter: the tenant and user that it works for, and the names of its entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alacena.integrations.caller import ambient_permissions
 
 
 def tenant_scope() -> Scope:
-    """Returns the ambient tenant, for what depends on its content alone.
+    """Returns the ambient tenant, for entries that depend on their content alone.
 
     Raises:
         MissingTenantError: None is ambient: no framework passes one, so the code around it must.
@@ -22,11 +22,11 @@ def tenant_scope() -> Scope:
 
 
 def reader_scope() -> Scope:
-    """Returns the ambient tenant, user and permissions, for what may show what one user may see.
+    """Returns the ambient tenant, user and permissions, for entries that may show one user's data.
 
     Raises:
         MissingTenantError: None is ambient.
-        UsageError: It is called inside a load whose entry is for everybody, while a user is ambient.
+        UsageError: It is called inside a load whose entry is for the whole tenant, while a user is ambient.
     """
     return scope_of(None, user_id=user_of_code(), permissions=ambient_permissions())
 

@@ -22,7 +22,7 @@ class TenantMiddleware(TaskiqMiddleware):
     """Carries the ambient ids from the code that sends a task to the task, as labels called ``alacena_tenant_id`` etc.
 
     A label that is given by hand stays, and must not name another tenant than the ambient one. A task that was sent for
-    nobody runs for nobody: verbs that need a tenant refuse.
+    a task without a tenant runs for no tenant: verbs that need a tenant refuse.
 
     ::
 
@@ -59,7 +59,7 @@ def open_in_workers(broker: AsyncBroker, **configuration: Any) -> None:
 
     Args:
         broker: The broker.
-        configuration: What `configure` takes; without any, what was configured before, else the environment.
+        configuration: The arguments of `configure`; without any, the earlier configuration, else the environment.
     """
 
     async def start(state: TaskiqState) -> None:

@@ -1,4 +1,4 @@
-"""Vectors of texts, kept by model and use: what wrappers of embedding models have in common."""
+"""Vectors of texts, kept by model and use: the common part of the wrappers of embedding models."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class CachedVectors:
     def get_now(
         self, use: str, texts: Sequence[str], source: Callable[[list[str]], Sequence[Any]], name: str
     ) -> list[list[float]]:
-        """As `get`, from sync code; ``name`` is what the caller called."""
+        """As `get`, from sync code; ``name`` is the caller's verb."""
         batch = _Batch(self._ids(use, texts))
 
         def ask(ids: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Handing usage over to the authority, so that a record which it can never take holds nobody up."""
+"""Handing usage over to the authority, so that a record which it can never take holds no other up."""
 
 from __future__ import annotations
 

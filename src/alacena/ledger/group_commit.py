@@ -1,4 +1,4 @@
-"""Usage that is committed before its caller is told: who waits at the same time shares a transaction.
+"""Usage that is committed before its caller is told: concurrent callers share a transaction.
 
 The idea is the group commit of databases (DeWitt et al., "Implementation techniques for main memory database
 systems", 1984).
@@ -31,11 +31,11 @@ _Place: TypeAlias = tuple[str, str]
 
 
 class GroupCommit:
-    """Commits usage with the authority, one transaction at a time; whoever comes meanwhile shares the next one.
+    """Commits usage with the authority, one transaction at a time; later callers share the next one.
 
     Args:
         authority: The authority that keeps usage.
-        settled: Given what the authority has taken a decision on, before the callers are told.
+        settled: Given the records that the authority has decided on, before the callers are told.
     """
 
     def __init__(self, authority: Authority, settled: Settled) -> None:
@@ -46,9 +46,9 @@ class GroupCommit:
         self._open: asyncio.Task[dict[_Place, AlacenaError]] | None = None
 
     async def commit(self, usage: Usage) -> None:
-        """Has a use committed. Each caller learns what became of its own.
+        """Has a use committed. Each caller learns the outcome of its own.
 
-        Cost: one transaction of the authority, shared with whoever waits; up to one more that is under way.
+        Cost: one transaction of the authority, shared with the other waiting callers; up to one more that is under way.
         Cancellation: it may be committed or not.
 
         Raises:
@@ -99,7 +99,7 @@ class GroupCommit:
         return conflicts | unfit
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Waits until what was begun has come to its end, or the deadline; what is left then is cancelled."""
+        """Waits until the work begun has come to its end, or the deadline; the rest is cancelled."""
         while rest := {task for task in (self._open, self._next) if task is not None and not task.done()}:
             await finish(rest, None if deadline is None else deadline.left_s())
 

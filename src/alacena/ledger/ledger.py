@@ -134,7 +134,7 @@ class Ledger:
         """Counts one use of tokens.
 
         Cost: 1 round trip; ``safe``: + the fsync; ``durable``: + one transaction of the authority and 1 round trip,
-        shared with whoever waits at the same time.
+        shared with the other waiting callers at the same time.
         Atomicity: receipt, totals and outbox in one step. Cancellation: it may have been counted; repeat with the key.
         If Redis fails: see :class:`Ledger`.
 
@@ -146,16 +146,16 @@ class Ledger:
             token_type: ``"llm"`` or ``"embedding"`` for a whole call; another word, such as ``"prompt"``, for a part of
                 one: parts of one call share its key, and each counts once.
             operation: Such as ``"query"``.
-            agent_id: For which agent. Whoever records the call first decides it; so for the next three.
+            agent_id: For which agent. The first record of the call decides it; so for the next three.
             conversation_id: In which conversation.
             collection_id: On which collection.
-            metadata: Kept with it; JSON values, and objects that say what they hold, such as a provider's usage.
+            metadata: Kept with it; JSON values, and objects that tell their fields, such as a provider's usage.
             idempotency_key: Names the provider's call: its response id, or one made before the call. The same key
                 counts once. Left out, every call of this method counts; one is made so that the library's own retries
                 do not double. It never depends on the time.
             saved: True if the cache answered: counted apart.
-            mode: What must be true when this returns.
-            parts: Tokens by what they were: ``"input"``, ``"output"``, ``"cached"`` (of the input), ``"reasoning"`` (of
+            mode: The promise at its return.
+            parts: Tokens by kind: ``"input"``, ``"output"``, ``"cached"`` (of the input), ``"reasoning"`` (of
                 the output), ``"cache_write"``, or words of your own; totalled apart, beside ``tokens``.
             cost: Money, in one currency throughout; counted exactly, in millionths.
 
@@ -220,7 +220,7 @@ class Ledger:
             return None
 
     async def _record_paid(self, usage: Usage) -> bool:
-        """Counts a use whose answer must reach its caller whatever becomes of it."""
+        """Counts a use whose answer must reach its caller in any case."""
         try:
             usage.pack()
         except EncodeError as error:  # What cannot be packed could not be counted later either.
@@ -312,7 +312,7 @@ class Ledger:
         await self._spill.append(record)
 
     async def _take_committed(self, usages: Sequence[Usage]) -> None:
-        """Takes out of the outboxes what the authority has."""
+        """Takes records that the authority has out of the outboxes."""
         by_tenant: dict[str, list[bytes]] = {}
         for usage in usages:
             # The outbox holds these very bytes, and a member is removed by its bytes.
@@ -326,7 +326,7 @@ class Ledger:
             return  # The relay will bring them once more, and the authority will know them.
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Has what waits counted or committed, in 5 s or by the deadline. Uses that could not be counted are in the log."""
+        """Has the waiting usage counted or committed, in 5 s or by the deadline. Uses that could not be are in the log."""
         deadline = deadline or Deadline(5.0)
         try:
             await self._pending.close(deadline)
@@ -335,7 +335,7 @@ class Ledger:
                 await self._commits.close(deadline)
 
     async def drain(self) -> int:
-        """Counts what waits in the spill file. Safe to repeat; each line is counted once.
+        """Counts the usage in the spill file. Safe to repeat; each line is counted once.
 
         Returns:
             How many were counted. Those that the ledger refuses are in the file's ``.rejected``.
@@ -384,7 +384,7 @@ class Ledger:
 
     @property
     def failing(self) -> str | None:
-        """The kind of the failure that keeps what waits in this process from being counted."""
+        """The kind of the failure that keeps the waiting usage of this process from being counted."""
         return self._pending.failing
 
     async def totals(self, tenant_id: str, *, day: date | str | None = None, month: date | str | None = None) -> Totals:

@@ -101,7 +101,7 @@ class Pending:
             self._task = None
 
     async def flush(self) -> float:
-        """Counts what is kept, until that fails; returns the seconds to wait before it is worth trying again."""
+        """Counts the kept usage, until that fails; returns the seconds to wait before it is worth trying again."""
         while self._kept:
             # Taken off only after the count: if this task is cancelled in between, close() still has the use.
             usage = self._sent = self._kept[0]
@@ -120,7 +120,7 @@ class Pending:
         return 0.0
 
     async def close(self, deadline: Deadline) -> None:
-        """Tries once more, within the deadline; what is left is written to the log with its figures."""
+        """Tries once more, within the deadline; the rest is written to the log with its figures."""
         try:
             if self._task is not None:
                 # The task may be in its pause: it is ended, so that the last try comes at once and alone.

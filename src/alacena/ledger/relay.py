@@ -100,7 +100,7 @@ class Relay:
         self._stopping.set()
 
     async def run(self) -> RelayCounts:
-        """Carries until :meth:`stop`. Nothing but that, or a cancellation, ends it: what fails is tried again."""
+        """Carries until :meth:`stop`. Nothing but that, or a cancellation, ends it: a failed carry is tried again."""
         while not self._stopping.is_set():
             try:
                 # Listening begins before the first look: an announcement in between is heard.
@@ -118,11 +118,11 @@ class Relay:
         return self.counts
 
     def health(self) -> dict[str, Any]:
-        """Returns what was carried, and what it is failing with, if it is."""
+        """Returns the records carried, and the failure if there is one."""
         return {**asdict(self.counts), "failing": self._trouble.kind}
 
     async def run_once(self) -> float | None:
-        """Carries what there is; returns the seconds until it is worth looking again.
+        """Carries the waiting records; returns the seconds until it is worth looking again.
 
         Cost: 1 round trip for the turns; for each batch of a tenant 2, and one transaction of the authority.
         """

@@ -1,4 +1,4 @@
-"""A file that keeps what could not be sent, on disk before the caller is told, until it can be."""
+"""A file of usage that could not be sent, on disk before the caller is told, until it can be."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _spills: WeakSet[Spool] = WeakSet()
 class Spool:
     """Lines in a file, appended and fsynced; several processes may share it.
 
-    A drain takes the whole file aside, and gives back what is left of it. A line is never lost, whatever dies or fails
+    A drain takes the whole file aside, and gives back the rest. A line is never lost, whatever dies or fails
     when; where something did, it may be given out once more. Only one drain runs at a time, and its lock is let go of
-    whatever becomes of it. Needs a Unix: the locks are ``flock``.
+    in any case. Needs a Unix: the locks are ``flock``.
 
     Args:
         path: The file. Beside it stand ``.lock``, ``.drain-lock``, ``.draining`` and ``.rejected``.
@@ -54,7 +54,7 @@ class Spool:
         await asyncio.to_thread(self._append, self._path, [line])
 
     async def reject(self, line: bytes) -> None:
-        """Keeps a line that the server refuses where somebody can look at it.
+        """Keeps a line that the server refuses for an operator to look at.
 
         Raises:
             OSError: As for :meth:`append`.
@@ -62,7 +62,7 @@ class Spool:
         await asyncio.to_thread(self._append, self._rejected, [line])
 
     async def take(self) -> list[bytes] | None:
-        """Takes what is there aside for a drain, which ends with :meth:`keep`.
+        """Takes the lines aside for a drain, which ends with :meth:`keep`.
 
         Lines that a drain took before it died come first. ``None``: another drain runs. A last line that was torn by a
         crash was never confirmed, and is left out.
@@ -83,12 +83,12 @@ class Spool:
             raise
 
     async def keep(self, rest: Sequence[bytes]) -> None:
-        """Ends the drain: say what is left of it.
+        """Ends the drain, with the lines that are left of it.
 
         Cancellation: the drain is ended all the same.
 
         Raises:
-            OSError: What was drained could not be taken out: the drain is over, and its lines come once more.
+            OSError: The drained lines could not be taken out: the drain is over, and its lines come once more.
         """
         keeping = asyncio.ensure_future(asyncio.to_thread(self._keep, rest))
         # What has not begun in its thread when it is cancelled never runs: the lock would stay.

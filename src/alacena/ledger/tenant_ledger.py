@@ -61,8 +61,8 @@ class TenantLedger:
             metadata: Kept with it.
             idempotency_key: Names the provider's call: the same key counts once.
             saved: True if the cache answered: counted apart.
-            mode: What must be true when this returns.
-            parts: Tokens by what they were: ``"input"``, ``"output"``, ``"cached"`` and the like.
+            mode: The promise at its return.
+            parts: Tokens by kind: ``"input"``, ``"output"``, ``"cached"`` and the like.
             cost: Money, in one currency throughout.
 
         Returns:

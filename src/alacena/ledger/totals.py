@@ -22,14 +22,14 @@ class TotalRow:
     """Tokens and calls of one model, type and operation.
 
     Attributes:
-        saved: True for what the cache saved.
+        saved: True for tokens that the cache saved.
         model: Of which model.
         token_type: Of which type.
         operation: Of which operation.
         tokens: How many tokens.
         calls: In how many calls.
-        parts: Tokens by what they were, if that was said: ``"input"``, ``"output"`` and the like.
-        cost: What they cost, if that was said.
+        parts: Tokens by kind, if that was said: ``"input"``, ``"output"`` and the like.
+        cost: Their price, if that was said.
     """
 
     saved: bool
@@ -69,7 +69,7 @@ class Totals:
 
     @property
     def parts(self) -> dict[str, int]:
-        """Tokens used, by what they were, of the calls that said so."""
+        """Tokens used, by kind, of the calls that said so."""
         sums: dict[str, int] = {}
         for row in self.rows:
             for name, amount in ({} if row.saved else row.parts).items():

@@ -56,9 +56,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         agent_id: For which agent.
         conversation_id: In which conversation.
         collection_id: On which collection.
-        metadata: Whatever else is worth keeping; not part of the figures.
-        parts: Tokens by what they were: ``"input"``, ``"output"``, ``"cached"``, ``"reasoning"``, ``"cache_write"``.
-        cost_micros: What it cost, in millionths of the currency.
+        metadata: Anything else worth keeping; not part of the figures.
+        parts: Tokens by kind: ``"input"``, ``"output"``, ``"cached"``, ``"reasoning"``, ``"cache_write"``.
+        cost_micros: Its price, in millionths of the currency.
     """
 
     tenant_id: str
@@ -97,7 +97,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def field(self) -> bytes:
-        """Under what it is totalled."""
+        """The words under which it is totalled."""
         # As JSON, because any separator could be part of a model's name.
         return msgspec.json.encode([self.saved, self.model, self.token_type, self.operation])
 
@@ -195,7 +195,7 @@ def micros(cost: Decimal | float | str | None) -> int:
 
 
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Returns metadata as JSON has it: objects of pydantic, of providers, of numpy and the like become what they hold.
+    """Returns metadata as JSON has it: objects of pydantic, of providers, of numpy and the like become their fields.
 
     Raises:
         EncodeError: Something in it holds nothing that JSON has.
@@ -236,7 +236,7 @@ def unpack_usage(record: bytes) -> Usage:
 
 
 def check_usage(usage: Usage) -> Usage:
-    """Returns the use with its names as text, and refuses what cannot be counted.
+    """Returns the use with its names as text, and refuses usage that cannot be counted.
 
     Raises:
         MissingTenantError: No tenant.

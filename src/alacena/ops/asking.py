@@ -50,7 +50,7 @@ def settings_of(url: str | None) -> Settings:
 def answer(
     url: str | None, ask: Callable[[Cache], Awaitable[CommandResult]], *, as_json: bool, needs_server: bool = True
 ) -> NoReturn:
-    """Opens a cache, asks it, prints what it says, and ends the command.
+    """Opens a cache, asks it, prints its answer, and ends the command.
 
     Args:
         url: The server.
@@ -73,7 +73,7 @@ def answer(
 
 
 def show(url: str | None, by: By) -> NoReturn:
-    """Shows what the fleet counts until the user leaves, and ends the command.
+    """Shows the counts of the fleet until the user leaves, and ends the command.
 
     Raises:
         typer.Exit: The user left, or the extra is missing (code 2).

@@ -32,8 +32,8 @@ class Finding:
         check: Which check.
         state: ``"pass"``; ``"warn"``: it works, but at a cost; ``"fail"``: it does not work, or loses data;
             ``"skip"``: it could not be looked at.
-        found: What was found; for ``"skip"``: why it was not looked at.
-        follows: What follows from it.
+        found: The finding; for ``"skip"``: why it was not looked at.
+        follows: The consequence.
         mend: The command or setting that mends it.
     """
 
@@ -53,7 +53,7 @@ class Subject:
         environment: The clock of this machine.
         source: A folder with the application's code; ``None``: none was given.
         servers: The servers that answered.
-        info: What each says of itself, by field; empty if it does not tell.
+        info: The fields of each, by field; empty if it does not tell.
         cache: A cache that was opened on them.
         in_use: Kinds of objects that must not be lost and are there, as people call them.
         held: What is closed at the end.
@@ -78,7 +78,7 @@ class Check:
 
     Attributes:
         name: Its name.
-        needs: What must have been found before; without it the check is skipped.
+        needs: The findings needed before; without it the check is skipped.
         look: Does it.
     """
 
@@ -88,7 +88,7 @@ class Check:
 
 
 async def examine(checks: Sequence[Check], subject: Subject, *, all_s: float = ALL_S) -> list[Finding]:
-    """Runs the checks in their order. It ends in time whatever hangs: the rest is skipped, with the reason."""
+    """Runs the checks in their order. It ends in time: the rest is skipped, with the reason."""
     loop = asyncio.get_running_loop()
     end = loop.time() + all_s
     findings: list[Finding] = []

@@ -1,4 +1,4 @@
-"""``alacena``: what an operator asks from a shell. Needs the extra ``cli``."""
+"""``alacena``: the operator's questions from a shell. Needs the extra ``cli``."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def examine(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Examines settings, server and connection, and says what mends what is not well."""
+    """Examines settings, server and connection, and names a remedy for each fault."""
     subject = checks.Subject(source=source)
     findings = run(lambda: checks.examine(doctor.checks(redis_url), subject), as_json=as_json)
     tone: Tone = "good"
@@ -73,7 +73,7 @@ def explain(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Says why a read of one entry is what it is: asks the server, and each process what it has seen."""
+    """Explains a read of one entry: asks the server, and each process."""
 
     async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection)
@@ -127,7 +127,7 @@ def stats(
 
 @app.command("fleet", short_help="Lists the processes of the namespace.")
 def processes(as_json: AsJson = False, redis_url: Url = None) -> None:
-    """Lists the processes that share the namespace: when each was heard, how it is, what it has counted."""
+    """Lists the processes that share the namespace: when each was heard, how it is, and its counts."""
     answer(redis_url, fleet.fleet, as_json=as_json)
 
 
@@ -185,7 +185,7 @@ def carry(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Carries what the token ledger's outboxes hold to Postgres: once, or on and on; without --to shows what waits."""
+    """Carries the records of the token ledger's outboxes to Postgres: once, or on and on; without --to shows those that wait."""
     if to is None:
         if follows:
             raise typer.BadParameter("--follow needs --to, the Postgres to carry to")

@@ -1,4 +1,4 @@
-"""A Grafana dashboard and Prometheus alert rules for what the exporters export, made from typed code.
+"""A Grafana dashboard and Prometheus alert rules for the exporters' metrics, made from typed code.
 
 ::
 
@@ -23,7 +23,7 @@ class Panel:
     """One chart.
 
     Attributes:
-        title: What it shows.
+        title: The panel's title.
         words: How to read it.
         queries: The queries, each with the text of its legend.
         unit: The unit, as Grafana names it.
@@ -43,11 +43,11 @@ class Alert:
 
     Attributes:
         name: Its name.
-        query: True of what is wrong.
+        query: True of a fault.
         lasts: For how long it must be.
-        severity: ``"page"``: somebody gets up; ``"ticket"``: somebody looks in the morning.
-        summary: What is wrong.
-        action: What to do.
+        severity: ``"page"``: at once; ``"ticket"``: in the morning.
+        summary: The fault in a sentence.
+        action: The remedy in a sentence.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""``alacena doctor``: what is examined of the settings, the server and the way there, and what to do about it."""
+"""``alacena doctor``: checks of the settings, the server and the way there, with remedies."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ async def _latency(subject: Subject) -> list[Finding]:
 
 
 async def _coherence(subject: Subject) -> list[Finding]:
-    """Opens a cache as a service does, and looks at what it promises once it has settled."""
+    """Opens a cache as a service does, and looks at its promises once it has settled."""
     assert subject.settings is not None
     if all(info.get("role", "master") != "master" for info in subject.info):
         # It would wait for a master until its time is up, and be reported as a server that hangs.
@@ -355,7 +355,7 @@ async def _writes(subject: Subject) -> list[Finding]:
 
 
 async def _fleet(subject: Subject) -> list[Finding]:
-    """Looks at what the processes of the namespace say of themselves."""
+    """Looks at the reports of the processes of the namespace."""
     assert subject.cache is not None
     try:
         members = await subject.cache.fleet()

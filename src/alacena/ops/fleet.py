@@ -126,7 +126,7 @@ async def fleet(cache: Cache) -> CommandResult:
 
 
 async def top(cache: Cache, by: By, most: int) -> CommandResult:
-    """Returns what the processes have counted since they started, by tenant and type, the greatest first."""
+    """Returns the counts of the processes since they started, by tenant and type, the greatest first."""
     members = await cache.fleet()
     snapshots = fresh_snapshots(members)
     found = lines(snapshots, by)
@@ -188,7 +188,7 @@ def _show_count(name: str, count: int | None) -> str:
 
 
 async def ask_others(cache: Cache, words: dict[str, Any], deadline_s: float) -> list[dict[str, Any]]:
-    """Returns what each other process knows of one entry; one that does not answer has an ``error``.
+    """Returns each other process's knowledge of one entry; one that does not answer has an ``error``.
 
     One that has been silent for a while is not asked; ``silent_s`` says for how long.
 

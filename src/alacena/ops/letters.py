@@ -1,4 +1,4 @@
-"""Queues and their dead letters, as answers, and what becomes of these."""
+"""Queues and their dead letters, as answers, and the fate of these."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SIGNS: Final = ("pushed", "ready", "delayed", "in_flight", "dead")
 async def queues(
     cache: Cache, tenant: str | None, name: str | None, most: int, *, search: bool = False
 ) -> CommandResult:
-    """Returns what is ready, delayed, in flight and dead, by queue.
+    """Returns the number of items ready, delayed, in flight and dead, by queue.
 
     Args:
         cache: The cache.
-        tenant: Whose queues; ``None``: every tenant's.
+        tenant: The tenant of the queues; ``None``: every tenant's.
         name: The queue; ``None``: every queue that is found.
         most: How many keys of a server are looked at, if they are.
         search: Whether keys are looked at for queues that are not listed.

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the question that comes before what cannot be undone."""
+"""Options that several commands have, and the question before an action that cannot be undone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """Asks, unless the answer was given with the command. A program that cannot answer must give it.
 
     Raises:
-        typer.Exit: The answer is no (code 1), or nobody can be asked (code 2).
+        typer.Exit: The answer is no (code 1), or there is no one to ask (code 2).
     """
     if yes:
         return

@@ -33,7 +33,7 @@ class Table:
     """Rows under headings.
 
     Attributes:
-        title: What they are.
+        title: The kind of the rows.
         columns: The headings; empty texts for a list of facts.
         rows: The cells, as many a row as there are columns.
     """
@@ -49,9 +49,9 @@ class CommandResult:
 
     Attributes:
         data: All of it, for programs.
-        sentences: What comes first, for people.
-        tables: What follows.
-        last: What comes last.
+        sentences: The opening, for people.
+        tables: The tables after them.
+        last: The closing.
         code: The exit code.
     """
 
@@ -66,7 +66,7 @@ def printable(text: str, most: int | None = None) -> str:
     """Returns a text whose every character is seen: what moves the cursor or turns the line is written as its code.
 
     Args:
-        text: Somebody's text.
+        text: The text.
         most: So many characters at most; the middle of a longer one is left out.
     """
     if most is not None and len(text) > most:

@@ -1,4 +1,4 @@
-"""``alacena queues``: what is in them, and what becomes of their dead letters."""
+"""``alacena queues``: their contents, and the fate of their dead letters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stats(
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
-    """Shows what is ready, delayed, in flight and dead."""
+    """Shows the items ready, delayed, in flight and dead."""
     answer(redis_url, lambda cache: letters.queues(cache, tenant, name, most, search=search), as_json=as_json)
 
 

@@ -40,7 +40,7 @@ def reason(
     """Returns the reason that decides.
 
     Args:
-        facts: What ``cache.explain()`` says.
+        facts: The result of ``cache.explain()``.
         whose: The tenant.
         places: Where else the same type and id is stored.
         answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer, and
@@ -122,7 +122,7 @@ def _explain_load(
 
 
 def _explain_lease(facts: Mapping[str, Any], everybody: Sequence[Mapping[str, Any]]) -> str:
-    """Says who holds the permission to load an entry, if no process says that it loads it."""
+    """Names the holder of the permission to load an entry, if no process says that it loads it."""
     left = facts.get("lease_left_s")
     ends = (
         f"Its permission lasts {_time(left)} more unless it is prolonged." if left else "Its permission ends by itself."
@@ -209,7 +209,7 @@ class _Outcome:
 
 
 def _last_outcome(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> _Outcome | None:
-    """Returns the newest of what the processes remember."""
+    """Returns the newest memory of the processes."""
     found: list[_Outcome] = []
     for name, said in ((_HERE, facts), *((str(answer["process"]), answer) for answer in known)):
         if last := said.get("last_outcome"):

@@ -1,4 +1,4 @@
-"""The way of token usage to the authority, as an operator sees it: what waits, what was carried, what failed."""
+"""The way of token usage to the authority, as an operator sees it: waiting, carried and failed records."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _LOOK_EVERY_S: Final = 1.0
 
 
 async def show_waiting(cache: Cache) -> CommandResult:
-    """Returns what waits in the outboxes. Nothing is carried."""
+    """Returns the records that wait in the outboxes. Nothing is carried."""
     waiting = await cache.ledger.backlogs()
     words = f"{sum(waiting.values())} uses of tokens wait." if waiting else "Nothing waits."
     return CommandResult({"waiting": waiting}, (Cell(words, "plain" if waiting else "good"),), _tables(waiting))
 
 
 async def carry_once(cache: Cache, dsn: str) -> CommandResult:
-    """Carries what waits to a Postgres, once; returns what was carried, what still waits, and what failed.
+    """Carries the waiting records to a Postgres, once; returns the carried, the waiting and the failed ones.
 
     Exit codes: 0 all of it is there; 1 some could not be taken, or still waits; 3 the Postgres was not reached.
     """

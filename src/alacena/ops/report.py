@@ -66,7 +66,7 @@ async def guarantee(cache: Cache) -> CommandResult:
 async def explanation(
     cache: Cache, data_type: str, resource_id: str, scope: Scope, *, here: bool = False
 ) -> CommandResult:
-    """Returns why a read of an entry is what it is: a sentence, then the facts of the server and of each process.
+    """Returns the explanation of a read of an entry: a sentence, then the facts of the server and of each process.
 
     Args:
         cache: The cache that asks.
@@ -168,7 +168,7 @@ async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: i
 
 
 async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
-    """Returns what the servers hold, by tenant and type, the ``limit`` greatest, and how they are used."""
+    """Returns the servers' entries, by tenant and type, the ``limit`` greatest, and how they are used."""
     async with servers_of(names.find_settings(cache)) as servers:
         found = await names.entries(servers, cache.settings, most=most)
         info = [facts(await server.ask("INFO", "everything")) for server in servers]

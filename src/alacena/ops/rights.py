@@ -30,7 +30,7 @@ _OPTIONAL: Final = frozenset({"UNLINK", "channels", "subscribe", "tracking", "IN
 
 
 async def rights(subject: Subject) -> list[Finding]:
-    """Tries what the cache, the locks, the queues and the ledger need."""
+    """Tries the rights that the cache, the locks, the queues and the ledger need."""
     assert subject.settings is not None
     namespace = escape(subject.settings.namespace)
     found: dict[str, Finding] = {}

@@ -1,4 +1,4 @@
-"""The servers of a cache, asked what no verb of the cache asks: the only module here that knows the engine's inside."""
+"""The servers of a cache, asked questions that no verb of the cache asks: the only module here that knows the engine's inside."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Server:
 
 
 def keys_of(settings: Settings) -> Keys:
-    """Returns what renders the keys of a cache with these settings."""
+    """Returns the renderer of the keys of a cache with these settings."""
     secret = None if settings.key_secret is None else settings.key_secret.encode()
     return Keys(settings.namespace, secret=secret, buckets=settings.tenant_buckets)
 

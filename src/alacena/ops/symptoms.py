@@ -81,7 +81,7 @@ async def _elsewhere(subject: Subject, settings: Settings) -> list[Finding]:
 
 
 async def wrong_interface(subject: Subject) -> list[Finding]:
-    """Looks in the application's code for instance methods on the class, and for calls that nobody awaits."""
+    """Looks in the application's code for instance methods on the class, and for calls that are not awaited."""
     # In a thread: to parse a large folder on the loop would delay the deadline of this very check.
     return await asyncio.to_thread(_interface, subject)
 

@@ -1,4 +1,4 @@
-"""``alacena top``: what the processes of a namespace count, live. Needs the extra ``top``."""
+"""``alacena top``: the counts of the processes of a namespace, live. Needs the extra ``top``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TopApp(App[None]):
 
     Args:
         cache: An open cache of the namespace.
-        by: What comes first.
+        by: The column to sort by.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [("s", "sort", "Sort"), ("p", "pause", "Pause"), ("q", "quit", "Quit")]
@@ -52,7 +52,7 @@ class TopApp(App[None]):
         await self.renew()
 
     async def renew(self) -> None:
-        """Shows what the fleet has counted by now; that it does not answer is said in its place."""
+        """Shows the counts of the fleet by now; that it does not answer is said in its place."""
         if self._paused:
             return
         summary = self.query_one("#summary", Static)

@@ -1,4 +1,4 @@
-"""Postgres as the authority of the token ledger: a unique key decides what is counted.
+"""Postgres as the authority of the token ledger: a unique key decides which records are counted.
 
 Needs the migrations beside this file, and asyncpg (extra ``postgres``), which is imported where it is used.
 """

@@ -152,7 +152,7 @@ def _check_path(path: str, what: str) -> None:
 def _as_it_reads(bucket: object, path: str) -> str:
     """Returns the path as the bucket must be given it, so that it asks for this object and no other.
 
-    Supabase's takes what looks percent-encoded for encoded, and in some versions ends the path at a question mark.
+    Supabase's takes percent signs for an encoding, and in some versions ends the path at a question mark.
     """
     return quote(path) if type(bucket).__module__.startswith("storage3.") else path
 

@@ -175,7 +175,7 @@ class CacheContract(ABC):
         self.check(body)
 
     def test_a_caller_that_is_cancelled_cancels_nobody_else(self) -> None:
-        """The load goes on for those who stay."""
+        """The load goes on for the callers that stay."""
 
         async def body(cache: Cache, tenant: str) -> None:
             source = _Source()
@@ -210,7 +210,7 @@ class CacheContract(ABC):
         self.check(body)
 
     def test_a_set_wins_over_a_load_under_way(self) -> None:
-        """The caller's own word is newer than what was read before."""
+        """The caller's own word is newer than a value read before."""
 
         async def body(cache: Cache, tenant: str) -> None:
             source = _Source()

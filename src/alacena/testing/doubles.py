@@ -57,7 +57,7 @@ class FakeEnvironment:
         self._wall += seconds
 
     def step_wall(self, seconds: float) -> None:
-        """Lets somebody set the wall clock, forwards or back."""
+        """Sets the wall clock, forwards or back."""
         self._wall += seconds
 
 

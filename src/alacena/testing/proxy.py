@@ -47,7 +47,7 @@ class Faults:
         self._changed.clear()
 
     def release(self) -> None:
-        """Delivers what was held and go on."""
+        """Delivers the held bytes and goes on."""
         self.held = False
         self._changed.set()
 

@@ -1,8 +1,8 @@
-"""The stale-read rule, applied to a history: of a simulation, or of what real processes logged.
+"""The stale-read rule, applied to a history: of a simulation, or of the logs of real processes.
 
-A read that starts more than the bound after an invalidation was acknowledged must not return anything older than what
-the invalidation announced. Values carry the version that the source gave them, so a history is enough: nobody has to
-know what the cache did. The idea is that of Meta's Polaris and Uber's Cache Inspector.
+A read that starts more than the bound after an invalidation was acknowledged must not return anything older than the version that
+the invalidation announced. Values carry the version that the source gave them, so a history is enough: the steps
+of the cache need not be known. The idea is that of Meta's Polaris and Uber's Cache Inspector.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: ``"read"``, or ``"invalidate"`` for anything after which older versions must not be seen.
-        key: What was read or invalidated.
+        key: The entry that was read or invalidated.
         version: The version that the read returned; or the oldest version that may be seen after the invalidation.
         called_at: When the call started, in seconds.
         returned_at: When it returned (for an invalidation: was acknowledged), in seconds.
@@ -43,7 +43,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A read that returned what it must not.
+    """A read that breaks the rule.
 
     Attributes:
         read: The read.
@@ -71,7 +71,7 @@ class Report:
         reads: How many reads it holds.
         invalidations: How many invalidations.
         violations: The reads that broke the rule, in the order of the history.
-        staleness_s: For every read that returned something older than what was acknowledged before it started: how long
+        staleness_s: For every read that returned something older than the version acknowledged before it started: how long
             before, in seconds, ascending. Reads that returned nothing stale are not in it.
     """
 

@@ -1,4 +1,4 @@
-"""`get_with_cache_aside`: the cache, then the database, then whoever can make it."""
+"""`get_with_cache_aside`: the cache, then the database, then its maker."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ async def get_with_cache_aside(
     idempotency_key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Metrics]:
-    """Returns a value from the cache, else from the database, else made anew; and what the read was like.
+    """Returns a value from the cache, else from the database, else made anew; and the facts of the read.
 
-    Callers who ask for one entry at a time share one load. Only ``None`` means that a source has nothing: ``0``,
+    Callers that ask for one entry at a time share one load. Only ``None`` means that a source has nothing: ``0``,
     ``""``, ``[]``, ``{}`` and ``False`` are values and are cached.
 
     Args:
@@ -71,17 +71,17 @@ async def get_with_cache_aside(
         tenant_id: The tenant; left out: the tenant of ``ctx``, else the ambient one. All that are named must agree. The
             sources run for this tenant.
         fetch_from_db_func: Gets it from the database; ``None``: there is no database to ask. See
-            `alacena.common.cache.sources` for what it may take.
+            `alacena.common.cache.sources` for its parameters.
         generate_func: Makes it where the database has nothing.
         agent_id: Make the entry the agent's own. The same holds for the next two.
         conversation_id: Make it the conversation's own.
         collection_id: Make it the collection's own.
-        ctx: What sources get as ``ctx``.
+        ctx: Given to sources as ``ctx``.
         ttl: Seconds or a ``timedelta``; ``None``: the default of the data type.
-        serializer: What to store in place of the value. Give both or neither.
-        deserializer: Makes the value from what was stored.
+        serializer: Returns the form in which the value is stored. Give both or neither.
+        deserializer: Makes the value from its stored form.
         user_id: Make the entry the user's own: pass it if the sources load with the user's rights.
-        permissions: Make it that of a set of permissions: everybody who has the same ones shares it. An entry with
+        permissions: Make it that of a set of permissions: all readers with the same ones share it. An entry with
             neither is public in its tenant.
         validation_func: Sync or async; a cached value for which it answers falsely is loaded anew.
         depends_on: The documents that the value is made from, or a function of the value that names them, besides what
@@ -104,9 +104,9 @@ async def get_with_cache_aside(
         TypeError: A source needs arguments that are not known (before any source is called), or only one of
             ``serializer`` and ``deserializer`` is given.
         CircularLoadError: The load that asks is itself waited for by a load of this entry.
-        OneShotValueError: A source is a generator function, or returned what can be read only once.
+        OneShotValueError: A source is a generator function, or returned a value that can be read only once.
         LoadTimeoutError: The sources did not answer within the type's hard timeout.
-        Exception: What a source raises, as it is.
+        Exception: Any error that a source raises, as it is.
 
     Cost: 0 round trips on a memory hit, 1 on a Redis hit, 2 and the source on a miss.
     If Redis fails: the sources answer, and nothing is stored.
@@ -161,7 +161,7 @@ async def get_with_cache_aside(
 
 
 def _find_named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
-    """Returns the tenant of a call that names one; ``None`` if nobody does."""
+    """Returns the tenant of a call that names one; ``None`` if there is none."""
     if tenant_id is None and tenant_in_context(ctx) is None and get_current_tenant_id() is None:
         return None
     return tenant_of(tenant_id, ctx)
@@ -197,7 +197,7 @@ class _Sources(NamedTuple):
 
 
 class _Unserialized(NamedTuple):
-    """A value that its serializer refused: handed to who waits for it, and not stored."""
+    """A value that its serializer refused: handed to its waiting callers, and not stored."""
 
     value: Any
     error: str
@@ -232,7 +232,7 @@ class _Read(NamedTuple):
         return lookup, self._metrics(lookup, load), load.loaded
 
     async def ask_again(self) -> tuple[Lookup[Any], Metrics, Any]:
-        """Asks the sources whatever the tiers hold."""
+        """Asks the sources even on a hit."""
         cache, started = await runtime.opened(), PROCESS.now()
         load = _Load(self.request, self.sources)
         entry = (self.data_type, self.request.resource_id, self.request.scope)
@@ -270,7 +270,7 @@ class _Read(NamedTuple):
 
 @dataclass(slots=True)
 class _Load:
-    """The loader of one read, and what it learned if it was this read that loaded."""
+    """The loader of one read, and its findings if it was this read that loaded."""
 
     request: SourceRequest
     sources: _Sources

@@ -27,12 +27,12 @@ class CallShape:
     """The shape of one function's calls, which tells them apart.
 
     Args:
-        function: The function, or a ``functools.partial`` of one; what is bound there counts as an argument.
+        function: The function, or a ``functools.partial`` of one; bound arguments count too.
         left_out: Parameters that are no part of a call's identity.
 
     Attributes:
         name: The module and qualified name of the function.
-        signature: What callers may pass.
+        signature: The parameters that callers may pass.
 
     Raises:
         TypeError: It is not a coroutine function, or its signature cannot be read.
@@ -61,7 +61,7 @@ class CallShape:
         return next(iter(self.signature.parameters), None)
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what a call gives for each parameter, defaults and a partial's own arguments included."""
+        """Returns a call's value for each parameter, defaults and a partial's own arguments included."""
         bound_args: tuple[Any, ...] = ()
         bound_kwargs: dict[str, Any] = {}
         layer: Any = self.function
@@ -81,7 +81,7 @@ class CallShape:
         """Returns the id of a call.
 
         Args:
-            given: What `arguments` returned.
+            given: The result of `arguments`.
             owner: The parameter that holds a method's object, or ``None``.
 
         Raises:
@@ -157,7 +157,7 @@ class CallShape:
 
 
 def _find_captured(function: Any) -> bytes | None:
-    """Returns the identity of what a nested function was made with; ``None`` if that is nothing.
+    """Returns the identity of a nested function's closure; ``None`` if that is nothing.
 
     It tells the functions apart that one factory makes for each model, prompt or function that it wraps. What cannot
     change counts as it was when the function was decorated; functions count by their names and by what they were made

@@ -53,7 +53,7 @@ def cached(
     does not count. Parameters called ``tenant_id``, ``agent_id``, ``conversation_id``, ``collection_id``, ``user_id``
     and ``permissions`` are its scope, in a ``**kwargs`` too. ``ctx`` is no part of it, but its tenant must agree, and so
     must that of a ``TenantInfo`` (see `with_context`). The function runs for the entry's tenant. ``None`` is not kept,
-    unless the type's policy remembers absences. Inside the function, `depends_on` says what its result is made from,
+    unless the type's policy remembers absences. Inside the function, `depends_on` names the documents of its result,
     `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` what it cost, and `set_retry_after` for how
     long it is not to be called again once it has failed. One that streams is wrapped in `collected` first.
 
@@ -72,11 +72,11 @@ def cached(
         ttl: Seconds a result stays fresh; left out: the type's.
         key: Makes the id (text, an int, a UUID, or plain values together) from the arguments, in place of a digest of all
             of them; the function's name, and what a nested one is made with, stay part of it.
-        tags: What every result depends on.
+        tags: Tags of every result.
         ignore: Further parameters that are no part of the key, such as a database session.
 
     Raises:
-        TypeError: What is decorated is no async function: a plain function, a generator, or nothing (no parentheses).
+        TypeError: The decorated object is no async function: a plain function, a generator, or nothing (no parentheses).
     """
     if data_type is not None and not isinstance(data_type, str):
         raise TypeError('write @cached("data_type") or @cached(), with parentheses')
@@ -119,7 +119,7 @@ class CachedFunction(Generic[P, R]):
         return str(self.__qualname__)  # type: ignore[attr-defined]  # set by update_wrapper
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Notes that the function was defined in a class: its first parameter is the object, whatever its name."""
+        """Notes that the function was defined in a class: its first parameter is the object, with any name."""
         self._is_method = True
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -132,7 +132,7 @@ class CachedFunction(Generic[P, R]):
         Raises:
             MissingTenantError: No parameter names a tenant and none is ambient.
             TenantMismatchError: Two tenants are named, or the result says that it is another tenant's.
-            EncodeError: An argument or the method's object cannot be part of a key; the message says what to do.
+            EncodeError: An argument or the method's object cannot be part of a key; the message names a remedy.
             Exception: The function's own.
 
         Cost: as `Cache.load`.
@@ -157,7 +157,7 @@ class CachedFunction(Generic[P, R]):
         return await (await runtime.opened()).invalidate(scope, self.data_type, resource_id)
 
     async def invalidate_all(self, tenant_id: str | None = None) -> int:
-        """Ends every result of a tenant that is of the function's data type. Cost: 1 round trip, whatever their number."""
+        """Ends every result of a tenant that is of the function's data type. Cost: 1 round trip, for any number of them."""
         return await (await runtime.opened()).invalidate(scope_of(tenant_id), self.data_type)
 
     async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:

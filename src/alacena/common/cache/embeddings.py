@@ -1,4 +1,4 @@
-"""Embeddings of many texts: what is cached from the cache, the rest from the provider in as few calls as it takes."""
+"""Embeddings of many texts: cached ones from the cache, the rest from the provider in as few calls as it takes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def embedding_id(
 def _embedding_ids(
     texts: Iterable[str], model_name: str, revision: str | None, dimensions: int | None, input_type: str | None
 ) -> list[str]:
-    """Returns the digest of what tells an embedding from the others, as a JSON list, behind the model's name."""
+    """Returns the digest of an embedding's identity, as a JSON list, behind the model's name."""
     # Without a use the list is one shorter: ids that were made before there was such a word stay as they are.
     what = [model_name, revision, dimensions, *(() if input_type is None else (input_type,))]
     # The JSON of all but the text is the same for each: it is made once, and the text is closed into it. quoted()
@@ -117,7 +117,7 @@ async def get_embeddings_batch_with_cache(
     Args:
         texts: The texts, in any iterable; repeated ones cost nothing.
         tenant_id: The tenant; ``None``: the tenant of ``ctx``, else the ambient one. All that are named must agree.
-        model_name: The model; part of what identifies an embedding.
+        model_name: The model; part of an embedding's identity.
         embedding_provider: Called with the list of the texts that are not cached, once for each ``batch_size`` of them;
             sync or async. Returns one embedding for each, in their order; ``None`` in the place of one that it could
             not make. The provider's own answer will do: OpenAI's, as an object or a dict, in any order, as numbers or
@@ -130,7 +130,7 @@ async def get_embeddings_batch_with_cache(
         dimensions: The number of dimensions asked for, where the model offers several; vectors of another length are
             not kept.
         input_type: What the text is embedded for, such as ``"query"`` or ``"passage"``, where the model tells them
-            apart; part of what identifies an embedding, as is anything else that changes the vector and is put here.
+            apart; part of an embedding's identity, as is anything else that changes the vector and is put here.
         batch_size: The most texts a call of the provider; ``None``: all that are missing. Each portion is stored as
             soon as it is made.
         user_id: Keep them as the user's own.
@@ -141,12 +141,12 @@ async def get_embeddings_batch_with_cache(
         The embeddings, and a dict with ``source`` (``"cache"``, ``"generation"`` or ``"mixed"``), ``data_type``,
         ``texts_count``, ``cache_hits``, ``cache_misses`` (in texts, repeated ones included), ``total_time_ms``,
         ``generation_time_ms``; ``partial_results`` and ``missing`` (positions) where some could not be made, with
-        ``faults`` (what was wrong, by position) for those that were no vectors.
+        ``faults`` (the fault, by position) for those that were no vectors.
 
     Raises:
         TypeError: ``texts`` is one text; the provider's answer has none of the shapes above.
         ValueError: The provider returned another number of embeddings than it was given texts.
-        Exception: What the provider raises, as it is. The portions before are kept, and not paid for again.
+        Exception: Any error that the provider raises, as it is. The portions before are kept, and not paid for again.
 
     Cost: at most 1 round trip a node for what is cached; 2 more and the provider for the rest, which is stored behind.
     If Redis fails: the provider answers for all, and nothing that it was paid for is lost.
@@ -197,7 +197,7 @@ async def _found(
 async def _load(
     cache: Cache, ids: list[str], known: dict[str, Any], scope: Scope, provider: _Provider, batch_size: int | None
 ) -> None:
-    """Loads what is not known, and what has another length than the model's vectors have now."""
+    """Loads embeddings that are unknown, or have another length than the model's vectors have now."""
     for one in [one for one, vector in known.items() if len(vector) != provider.cached]:
         del known[one]
         # Left in place, load_many would find it and answer with the wrong length again.

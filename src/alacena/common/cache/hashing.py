@@ -11,7 +11,7 @@ from uuid import UUID
 
 
 def generate_resource_id_hash(data: Any) -> str:
-    """Returns a resource id for any text or structure: 64 hexadecimal digits, equal for equal data, whatever the process.
+    """Returns a resource id for any text or structure: 64 hexadecimal digits, equal for equal data, in every process.
 
     Text is hashed as it is (SHA-256 of its UTF-8). Structures are hashed by their JSON with sorted keys, so the order
     in which a dict was filled does not count, and none of them hashes like a text.

@@ -1,4 +1,4 @@
-"""Ending what depends on something that changed, in one word for the application's habits."""
+"""Ending the entries that depend on a change, in one word for the application's habits."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ async def invalidate_coordinated(
 
     Args:
         tenant_id: The tenant; ``None``: the ambient tenant.
-        primary_data_type: What changed.
+        primary_data_type: The type that changed.
         primary_resource_id: Which; ``None`` or ``"*"``: all of the type.
         related_invalidations: Dicts with ``data_type`` and, optionally, ``resource_id`` (left out or ``"*"``: all of
             the type), ``agent_id``, ``conversation_id`` and ``collection_id``.
-        agent_id: Only what is the agent's own. The same holds for the next two. Related ones have scopes of their own.
-        conversation_id: Only what is the conversation's own.
-        collection_id: Only what is the collection's own.
+        agent_id: Only the agent's own entries. The same holds for the next two. Related ones have scopes of their own.
+        conversation_id: Only the conversation's own entries.
+        collection_id: Only the collection's own entries.
 
     Returns:
-        What `CacheManager.invalidate` returned, added up by data type.
+        The counts of `CacheManager.invalidate`, added up by data type.
 
     Cost: 1 round trip for each resource, all under way together.
     """
@@ -93,7 +93,7 @@ async def invalidate_document_update(
         ctx: The context that the call works in.
 
     Returns:
-        What was ended, as `CacheManager.invalidate` counts, by data type. ``"dependents"`` says whether anything is
+        The entries ended, as `CacheManager.invalidate` counts, by data type. ``"dependents"`` says whether anything is
         known that was made from the document, ``"undocumented"`` whether anything that names none: with 0, nothing that
         may still be alive was ever tied to it.
 
@@ -145,7 +145,7 @@ async def invalidate_chunk_cache(
         ctx: The context that the call works in.
 
     Returns:
-        What `CacheManager.invalidate` returned, added up by data type.
+        The counts of `CacheManager.invalidate`, added up by data type.
     """
     tenant_id = tenant_of(tenant_id, ctx)
     ids = [("chunk", chunk_id), ("embedding", chunk_id)]
@@ -178,7 +178,7 @@ async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Corou
 
 
 async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:
-    """Ends what carries tags, and returns how many of the tags anything was stored under."""
+    """Ends the entries with tags, and returns how many of the tags anything was stored under."""
     cache = await runtime.opened()
     return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
 

@@ -45,7 +45,7 @@ _RENEWALS: Final[dict[_Held, asyncio.Task[None]]] = {}
 
 
 async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_seconds: float = JOB_LOCK_EXPIRY) -> bool:
-    """Takes the lock of a job, unless somebody has it: another process, or another task of this one.
+    """Takes the lock of a job, unless it is taken: by another process, or another task of this one.
 
     The lock is renewed for as long as the task that took it runs, and lapses ``expiry_seconds`` after that task, or
     its process, has ended without releasing it.
@@ -63,7 +63,7 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
         BackendError: Redis failed: the lock is not had.
 
     Cost: 1 round trip, and 1 each ``expiry_seconds / 3`` while it is held.
-    Cancellation: what may have been taken is given back in the background.
+    Cancellation: a lock that may have been taken is given back in the background.
     """
     tenant, job_id = _job(job_id, tenant_id)
     cache = await runtime.opened()
@@ -90,11 +90,11 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
 async def release_job_lock(job_id: str, tenant_id: str | None = None) -> bool:
     """Gives back the lock of a job, if the caller has taken it.
 
-    The taker is the task that acquired the lock, with the tasks that it started since. While that task runs, nobody
+    The taker is the task that acquired the lock, with the tasks that it started since. While that task runs, no one
     else's release counts: a ``finally`` around an `acquire_job_lock` that said ``False`` gives nothing back.
 
     Returns:
-        ``True`` if it was held until now; ``False`` if it was not the caller's, or had lapsed meanwhile: somebody else
+        ``True`` if it was held until now; ``False`` if it was not the caller's, or had lapsed meanwhile: another owner
         may have it, and keeps it.
 
     Cost: 1 round trip.

@@ -105,8 +105,8 @@ class CacheManager(Primitives):
             use_memory: Whether this process's memory may answer; ``False`` asks Redis.
             search_hierarchy: Look at each more general scope too, most specific first.
             user_id: The user's own entry.
-            permissions: The entry of this set of permissions; without it and ``user_id``, what is public in the tenant.
-            default: What a miss returns.
+            permissions: The entry of this set of permissions; without it and ``user_id``, the public entry of the tenant.
+            default: The result of a miss.
 
         Raises:
             MissingTenantError: No tenant is given and none is ambient.
@@ -185,7 +185,7 @@ class CacheManager(Primitives):
             Whether it was stored where other processes see it.
 
         Raises:
-            EncodeError: The value cannot be stored; the message names the path of what cannot.
+            EncodeError: The value cannot be stored; the message names the path of the part that cannot.
             TenantMismatchError: The tenant is not the ambient one, or the value says that it is another tenant's.
             ValueError: ``ttl`` is zero, negative or NaN.
 
@@ -263,16 +263,16 @@ class CacheManager(Primitives):
 
         Args:
             tenant_id: The tenant; ``None``: the ambient tenant.
-            data_type: What; ``None``: every type.
+            data_type: The type; ``None``: every type.
             resource_id: Which, at every scope; ``None`` or ``"*"``: the whole type.
-            agent_id: Only what is the agent's own. The same holds for the next two.
-            conversation_id: Only what is the conversation's own.
-            collection_id: Only what is the collection's own.
+            agent_id: Only the agent's own entries. The same holds for the next two.
+            conversation_id: Only the conversation's own entries.
+            collection_id: Only the collection's own entries.
             document_id: Everything that was made from this document.
             document_ids: Everything that was made from one of these.
             tags: Everything that depends on one of these names.
-            user_id: Only what is the user's own.
-            permissions: Only what is of exactly this set of permissions.
+            user_id: Only the user's own entries.
+            permissions: Only entries of exactly this set of permissions.
 
         Returns:
             More than 0 where anything could have been invalidated.
@@ -281,7 +281,7 @@ class CacheManager(Primitives):
             InvalidKeyError: A data type stands in the place of the tenant.
             TenantMismatchError: The tenant is not the ambient one.
 
-        Cost: 1 round trip, whatever the number of entries.
+        Cost: 1 round trip, for any number of entries.
         If Redis fails: 0; this process's memory is clean, and the server hears of it before it is read again.
         """
         whose = tenant_first(tenant_id, data_type, "invalidate(tenant_id, data_type, resource_id)")
@@ -354,7 +354,7 @@ class CacheManager(Primitives):
         """Stores many values by id, as `set` does each. Returns whether all were stored.
 
         Args:
-            data_type: What they are.
+            data_type: Their type.
             values: The values by id.
             tenant_id: The tenant; left out: the ambient tenant.
             agent_id: Make them the agent's own. The same holds for the next two.
@@ -393,7 +393,7 @@ class CacheManager(Primitives):
         tags: Iterable[str] = (),
         data_types: Iterable[str] = (),
     ) -> AsyncIterator[Reading]:
-        """Puts this around code that reads a document, works on it, and stores what it made of it.
+        """Puts this around code that reads a document, works on it, and stores the outcome.
 
         ::
 
@@ -450,7 +450,7 @@ class CacheManager(Primitives):
                 if not claim.found:
                     await claim.store(await model(question))
 
-        While the block runs, other claims and reads of the entry wait for what it stores.
+        While the block runs, other claims and reads of the entry wait for its value.
 
         Args:
             data_type: The data type.
@@ -502,7 +502,7 @@ class CacheManager(Primitives):
         """Raises a flag unless it is raised; `delete` of the same ``"lock"`` or ``"job_lock"`` lowers it.
 
         Returns:
-            ``True`` for the one caller who raised it. For work that must not run twice, prefer `acquire_job_lock`.
+            ``True`` for the one caller that raised it. For work that must not run twice, prefer `acquire_job_lock`.
 
         Atomicity: one command on the server; memory is never asked.
         """

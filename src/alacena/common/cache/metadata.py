@@ -36,7 +36,7 @@ def standardize_llama_metadata(
     (``"doc1_3"``), so that it names one chunk in the whole tenant. Doing it twice changes nothing.
 
     Args:
-        metadata: What the node has; it is not changed.
+        metadata: The node's own; it is not changed.
         tenant_id: The tenant.
         document_id: The document.
         chunk_id: The chunk; it must have a document.

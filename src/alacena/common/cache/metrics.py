@@ -1,4 +1,4 @@
-"""Counts of what happened, by data type and kind, in this process."""
+"""Counts of events, by data type and kind, in this process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Metrics:
     """Tallies by ``(data type, kind)``.
 
     Args:
-        max_tallies: How many are kept apart; what comes after is counted under ``("other", "other")``, so that names
+        max_tallies: How many are kept apart; later ones are counted under ``("other", "other")``, so that names
             made up at run time cannot fill the memory.
     """
 
@@ -88,10 +88,10 @@ async def track_cache_metrics(
     """Counts a cache event of the application's own. Reads through this library are counted by it already.
 
     Two ways of saying it: by kind (``metric_type`` and ``value``), or by operation (``operation="get", hit=True,
-    latency_ms=3``). An event counts under the kind that it names, whatever its value.
+    latency_ms=3``). An event counts under the kind that it names, with any value.
 
     Args:
-        data_type: What it was about.
+        data_type: Its data type.
         tenant_id: Accepted; tallies are not kept by tenant. The same holds for the ids and the metadata.
         metric_type: Its kind: one of the ``METRIC_...`` constants or a word of one's own.
         value: Milliseconds, bytes or a number; ``True`` is 1.

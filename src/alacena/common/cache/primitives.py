@@ -64,12 +64,12 @@ class Primitives:
 
         Args:
             key: The flag's name.
-            value: What it carries.
+            value: Its value.
             tenant_id: The tenant; it may lead the name instead.
             ex: Seconds after which it falls by itself; ``None``: never.
 
         Returns:
-            ``True`` for the one caller who raised it, else ``False``.
+            ``True`` for the one caller that raised it, else ``False``.
 
         Atomicity: one command on the server; memory is never asked.
         """
@@ -95,7 +95,7 @@ class Primitives:
         """Adds to a counter and returns its new value.
 
         Args:
-            counter_type: What is counted.
+            counter_type: Its kind.
             amount: How much is added.
             resource_id: Which counter of that type.
             tenant_id: The tenant; left out: the ambient tenant.

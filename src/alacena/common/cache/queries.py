@@ -8,10 +8,10 @@ _QUERIES: Final = ("postgrest.", "supabase.", "storage3.")
 
 
 def execute_query(value: Any, source: str) -> Any:
-    """Returns what a source returned, if it is a value.
+    """Returns the result of a source, if it is a value.
 
     Args:
-        value: What it returned.
+        value: The result of the source.
         source: The source's name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Values as bytes and back, for who stores them elsewhere: the same codec as the cache's own."""
+"""Values as bytes and back, for code that stores them elsewhere: the same codec as the cache's own."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ A source takes the guide's three arguments, ``resource_id, tenant_id, ctx``, or 
 * a parameter that bears the name of one of them (or of a scope: ``agent_id``, ``conversation_id``, ``collection_id``)
   gets that one, wherever it stands;
 * other required positional parameters get, in order, those of the three that no name claims;
-* ``*args`` gets all three; ``**kwargs`` without ``*args`` gets by name whatever is left;
+* ``*args`` gets all three; ``**kwargs`` without ``*args`` gets the rest by name;
 * a parameter with a default and a name of its own keeps the default (``lambda q=query: ...``), unless parameters that
   follow it show that the function was written for the three.
 
@@ -66,7 +66,7 @@ class Plan:
     rest: tuple[str, ...]
 
     async def ask(self, function: SourceFunction, request: SourceRequest) -> Any:
-        """Calls the function and awaits what it returns, if that is awaitable. Its exceptions pass untouched."""
+        """Calls the function and awaits its result, if that is awaitable. Its exceptions pass untouched."""
         keywords = {name: request.value(name) for name in self.keywords}
         for name in self.rest:
             if (value := request.value(name)) is not None:
@@ -86,7 +86,7 @@ def plan(function: SourceFunction) -> Plan:
 
     Raises:
         TypeError: It is not callable, or needs arguments that a source is not given. Nothing was called.
-        OneShotValueError: It is a generator function that nobody wrapped in ``collected``. Nothing was called.
+        OneShotValueError: It is a generator function that was not wrapped in ``collected``. Nothing was called.
     """
     # Two tables: one function has another plan as a method, whose first parameter is taken.
     known, name = _PLANS, function
@@ -180,7 +180,7 @@ def depends_on(*document_ids: Any) -> None:
 
 
 def skip() -> None:
-    """Says, inside a source, that its result is not to be stored: it is for those who wait for it now."""
+    """Says, inside a source, that its result is not to be stored: it is for the callers that wait for it now."""
     if (load := LOAD.get()) is not None:
         load.skip()
 
@@ -198,7 +198,7 @@ def set_retry_after(retry_after: float | timedelta) -> None:
 
 
 def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-    """Says, inside a source, what its result cost: dearer results stay longer when memory is short."""
+    """Says, inside a source, the cost of its result: dearer results stay longer when memory is short."""
     if (load := LOAD.get()) is not None:
         load.cost(tokens=tokens, usd=usd)
 

@@ -1,4 +1,4 @@
-"""For whom a call works: the surroundings say it, and whatever else names a tenant must agree with them."""
+"""The tenant of a call: the surroundings say it, and every other name of a tenant must agree with them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def scope_of(
         MissingTenantError: No tenant is given and none is ambient.
         TenantMismatchError: Two tenants are named.
         InvalidKeyError: A part is blank or not text.
-        UsageError: A load whose own entry is for everybody asks for what is one reader's.
+        UsageError: A load whose own entry is for the whole tenant asks for one reader's.
     """
     scope = Scope(
         tenant_of(tenant_id, ctx),
@@ -125,7 +125,7 @@ def check_data(value: Any, tenant_id: str) -> Any:
     """Returns ``value``, unless it says that it is another tenant's: data never chooses whose it is.
 
     Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and of the ``node``, ``document`` or
-    ``payload`` that it is about; and the same of what lists, tuples and sets hold, and of lists under the keys of a dict,
+    ``payload`` that it is about; and the same of the elements of lists, tuples and sets, and of lists under the keys of a dict,
     such as the rows of an answer or pairs of a document and its score. A dict inside a dict may speak of whatever it
     likes. Code that belongs to no tenant (``"system"``) may speak of all of them.
 

@@ -28,7 +28,7 @@ class Vectors:
 
     Attributes:
         good: The vectors that may be kept, by position.
-        faults: What is wrong with the others, by position, in words that name position and text.
+        faults: The faults of the others, by position, in words that name position and text.
     """
 
     good: dict[int, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Vectors:
 
     @classmethod
     def of(cls, made: Sequence[Any], texts: Sequence[str]) -> Vectors:
-        """Sorts what was made for texts; ``None`` is in neither heap."""
+        """Sorts the items made for texts; ``None`` is in neither heap."""
         vectors = cls()
         for position, one in enumerate(made):
             if one is None:
@@ -66,7 +66,7 @@ class Vectors:
 
 
 def list_vectors(answer: Any, texts: Sequence[str]) -> list[Any]:
-    """Returns what the provider made for each text, in the order of the texts; ``None`` for what it left out.
+    """Returns the provider's item for each text, in the order of the texts; ``None`` for one that it left out.
 
     Takes a list, an array, the answer of OpenAI and of those that speak like it (an object or a dict with ``data``,
     whose items have ``index`` and ``embedding``), and a dict or an object with ``embeddings``.
@@ -119,7 +119,7 @@ def _rows(answer: Any) -> list[Any]:
 
 
 def _in_order(made: Sequence[Any], indexed: Sequence[int], texts: Sequence[str]) -> list[Any]:
-    """Returns the items by their own index: providers answer in whatever order they like."""
+    """Returns the items by their own index: providers answer in any order."""
     if len(set(indexed)) < len(indexed) or not all(0 <= index < len(texts) for index in indexed):
         msg = (
             f"the embedding provider got {len(texts)} texts and returned {len(made)} embeddings whose index is no "
@@ -131,7 +131,7 @@ def _in_order(made: Sequence[Any], indexed: Sequence[int], texts: Sequence[str])
 
 
 def _bare(one: Any) -> Any:
-    """Returns the numbers of one item: the item itself, or what it has under ``embedding`` or ``values``."""
+    """Returns the numbers of one item: the item itself, or its field ``embedding`` or ``values``."""
     for name in ("embedding", "values"):
         numbers = _attribute(one, name)
         if numbers is not None and not callable(numbers):
@@ -149,7 +149,7 @@ def _attribute(one: Any, name: str) -> Any:
 
 
 def _vector(one: Any) -> Any:
-    """Returns a vector as it is kept: a float32 array that nobody writes to; without numpy, a list of floats.
+    """Returns a vector as it is kept: a float32 array that is never written to; without numpy, a list of floats.
 
     Raises:
         ValueError: It is none; the words hold no numbers of it.

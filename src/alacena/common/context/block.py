@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class _Frame(NamedTuple):
-    """One entered block: what was ambient before it, and the block around it."""
+    """One entered block: the ambient ids before it, and the block around it."""
 
     owner: Context
     before: tuple[str | GeneratorValue | None, ...]
@@ -61,7 +61,7 @@ ON_LEAVE: Final[list[Callable[[], None]]] = []
 class Context(LoadAccess):
     """A tenant (with agent, conversation, collection, user) for the length of a block, sync or async.
 
-    The block restores everything that was ambient before it, whatever happened inside. One object may be entered
+    The block restores everything that was ambient before it, after errors too. One object may be entered
     again while it is open, and by several tasks at once: what it must restore is kept with the task, not in the object.
 
     Entered inside another tenant's block it is the one door from tenant to tenant: every other name of a tenant must

@@ -102,7 +102,7 @@ def _tenant_info(arguments: _Arguments, args: tuple[Any, ...], kwargs: dict[str,
 def find_tenant_info(named: Iterable[Any], everything: Iterable[Any]) -> Any:
     """Returns the argument that describes the tenant: by its parameter's name, or by its class (``...TenantInfo``).
 
-    A request body that merely has a ``tenant_id`` does not count: who calls must not choose the tenant with it.
+    A request body that merely has a ``tenant_id`` does not count: the client must not choose the tenant with it.
 
     Args:
         named: The arguments of the parameters called like one.
@@ -139,7 +139,7 @@ def with_context(
     user: bool = False,
     validate_tenant: bool = True,
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
-    """Runs a function, sync or async, inside a `Context` made from its arguments and from what is ambient.
+    """Runs a function, sync or async, inside a `Context` made from its arguments and from the ambient ids.
 
     The tenant is the ambient one, that of a ``TenantInfo``-like argument, of a ``ctx`` that was passed, or of the
     argument ``tenant_id``: all that are named must agree. A generator, sync or async, runs each of its steps inside the
@@ -203,6 +203,6 @@ def _keep_inside(result: Any) -> Any:
 
 
 async def _within(context: Context, result: Awaitable[R]) -> R:
-    """Awaits what a plain function returned inside the block that it was called in."""
+    """Awaits the result of a plain function inside the block that it was called in."""
     with context:
         return cast("R", _keep_inside(await result))

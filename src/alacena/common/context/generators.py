@@ -1,7 +1,7 @@
 """Context of generators: a block entered inside one counts while it runs, and not for its consumer.
 
 A generator runs in the context of its consumer, so what a block sets in it stays set between its steps. Such a block
-sets a `GeneratorValue` in place of the value, and whoever reads it asks whether the generator is running. One that
+sets a `GeneratorValue` in place of the value, and every reader asks whether the generator is running. One that
 `contextlib` or a test framework drives, as a context manager or a fixture, means to set something for its caller.
 """
 
@@ -27,8 +27,8 @@ class GeneratorValue:
     """The value of one field inside a generator.
 
     Args:
-        value: What the field is while the generator runs.
-        before: What the variable held before.
+        value: The field's value while the generator runs.
+        before: The variable's value before.
         frame: The generator's frame.
     """
 
@@ -48,7 +48,7 @@ class GeneratorValue:
         return self._frame.f_back is not None
 
     def current(self) -> str | None:
-        """Returns what the field is for the running code.
+        """Returns the field's value for the running code.
 
         Raises:
             UsageError: The code is a task that was started while the block was open. It cannot be told whether the
@@ -64,7 +64,7 @@ class GeneratorValue:
         return values[0]
 
     def possible(self) -> tuple[str | None, ...]:
-        """Returns what the field may be for the running code: more than one value for a task of an open block."""
+        """Returns the field's possible values for the running code: more than one value for a task of an open block."""
         if self.ended:
             return possible(self.before)
         if self.running:
@@ -77,12 +77,12 @@ class GeneratorValue:
 
 
 def possible(value: str | GeneratorValue | None) -> tuple[str | None, ...]:
-    """Returns what a variable may mean for the running code."""
+    """Returns a variable's possible values for the running code."""
     return value.possible() if isinstance(value, GeneratorValue) else (value,)
 
 
 def settle_value(value: str | GeneratorValue | None) -> str | None:
-    """Returns what a variable means for the running code."""
+    """Returns a variable's value for the running code."""
     return value.current() if isinstance(value, GeneratorValue) else value
 
 

@@ -42,7 +42,7 @@ def require_reader(deed: str, reader: Reader | None = None) -> None:
 class LoadAccess:
     """The part of a `Context` that speaks to the load under way. Outside a load, nothing happens.
 
-    So a search function can say what it used wherever it is called from.
+    So a search function can name its sources wherever it is called from.
     """
 
     __slots__ = ()
@@ -53,12 +53,12 @@ class LoadAccess:
             load.depends_on(document_ids)
 
     def skip(self) -> None:
-        """Does not store the value: it is for those who wait for it now, and nobody else."""
+        """Does not store the value: it is for the callers that wait for it now alone."""
         if (load := LOAD.get()) is not None:
             load.skip()
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-        """Records what the value cost: dearer values stay longer when memory is short."""
+        """Records the cost of the value: dearer values stay longer when memory is short."""
         if (load := LOAD.get()) is not None:
             load.cost(tokens=tokens, usd=usd)
 
@@ -66,7 +66,7 @@ class LoadAccess:
     def previous(self) -> Any:
         """The expired value as it was stored, if one is still there, else ``None``.
 
-        If it is still what the source holds, return ``UNCHANGED``: it lives anew, with what it depends on.
+        If it is still what the source holds, return ``UNCHANGED``: it lives anew, with its tags.
         """
         load = LOAD.get()
         return None if load is None or load.previous is MISSING else load.previous

@@ -1,6 +1,6 @@
 """The ambient ids as HTTP headers, between services that trust each other.
 
-A header is not authentication: set a tenant from headers only behind a gateway that removes what strangers send.
+A header is not authentication: set a tenant from headers only behind a gateway that removes them from the requests of strangers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Generators that run in a context of their own, whoever iterates them.
+"""Generators that run in a context of their own, for any consumer.
 
 A generator runs in the context of its consumer: what it sets would be the consumer's too, and of two generators that
 are iterated by turns each would see what the other has set. Here each step runs in a context that belongs to the
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def steps(source: Generator[Any, Any, Any], own: Variables) -> Generator[Any, Any, Any]:
-    """Returns a generator that does what ``source`` does, each step of it in the context ``own``."""
+    """Returns a generator of the steps of ``source``, each step of it in the context ``own``."""
     try:
         return (yield from _driven(source, own))
     finally:
@@ -24,7 +24,7 @@ def steps(source: Generator[Any, Any, Any], own: Variables) -> Generator[Any, An
 
 
 async def async_steps(source: AsyncGenerator[Any, Any], own: Variables) -> AsyncGenerator[Any, Any]:
-    """Returns an async generator that does what ``source`` does, each step of it in the context ``own``."""
+    """Returns an async generator of the steps of ``source``, each step of it in the context ``own``."""
     try:
         step: Awaitable[Any] = source.asend(None)
         while True:
@@ -46,7 +46,7 @@ async def async_steps(source: AsyncGenerator[Any, Any], own: Variables) -> Async
 
 
 class _Within:
-    """Awaits something in a context of its own, in the task of whoever awaits this."""
+    """Awaits something in a context of its own, in the awaiting task."""
 
     __slots__ = ("_own", "_work")
 

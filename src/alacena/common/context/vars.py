@@ -73,7 +73,7 @@ def require_tenant(tenant_id: object) -> str:
 
 
 def agree_on_tenant(*named: tuple[str, object]) -> OptionalId:
-    """Returns the one tenant that all the given names and the surroundings mean; ``None`` if nobody names one.
+    """Returns the one tenant that all the given names and the surroundings mean; ``None`` if none is named.
 
     A task that was started while a generator was inside a block may work for either side: it must name one of them.
 
@@ -132,7 +132,7 @@ def get_current_user_id() -> OptionalId:
 
 
 def note_reader() -> None:
-    """Notes for the load under way, if there is one, that its source has asked who the user is."""
+    """Notes for the load under way, if there is one, that its source has asked for the user."""
     if (load := LOAD.get()) is not None:
         load.keep_for_reader()
 
@@ -171,7 +171,7 @@ def reset_context(token: Token[Any], name: str) -> None:
     """Undoes one setter.
 
     Args:
-        token: What the setter returned.
+        token: The setter's result.
         name: The field it set, such as ``"tenant_id"``.
 
     Raises:

@@ -27,9 +27,9 @@ MAX_CLIENTS = 256
 class SupabaseClient(AsyncClient):
     """``supabase.AsyncClient``, shared by all its callers.
 
-    ``await client`` gives the client itself, for callers who take the factory for a coroutine function;
+    ``await client`` gives the client itself, for callers that take the factory for a coroutine function;
     ``table("ai.documents")`` looks in the schema that the name says; and signing in through ``auth`` neither turns
-    everybody's requests into the user's own nor shows the user's session to anybody else.
+    all requests into the user's own nor shows the user's session to others.
     """
 
     @property

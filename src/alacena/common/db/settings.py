@@ -57,7 +57,7 @@ class SupabaseSettings:
         return f"timeout_s must be a positive number of seconds: {shown(self.timeout_s)}"
 
     def or_from(self, environ: Mapping[str, str] = os.environ) -> SupabaseSettings:
-        """Returns these settings, with what is not known filled in from the environment.
+        """Returns these settings, with the missing ones filled in from the environment.
 
         Read are ``SUPABASE_URL``, ``SUPABASE_KEY`` and ``SUPABASE_SERVICE_KEY`` (or ``SUPABASE_SERVICE_ROLE_KEY``).
         """

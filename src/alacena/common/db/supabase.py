@@ -25,11 +25,11 @@ class _Process:
 
     @property
     def registry(self) -> ClientRegistry | None:
-        """The clients; ``None`` as long as nobody has asked for one."""
+        """The clients; ``None`` until one is asked for."""
         return self._registry
 
     def open_registry(self) -> ClientRegistry:
-        """Returns the clients, whose package is imported by the first that asks."""
+        """Returns the clients, whose package is imported at the first call."""
         if self._registry is None:
             try:
                 from alacena.common.db.client import ClientRegistry
@@ -50,9 +50,9 @@ def configure_supabase(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     tenant_token: Callable[[str], str] | None = None,
 ) -> None:
-    """Says where the Supabase project is; what is left out comes from the environment.
+    """Says where the Supabase project is; the rest comes from the environment.
 
-    Replaces what an earlier call said. Clients that were handed out keep what they were made with.
+    Replaces the settings of an earlier call. Clients that were handed out keep their settings.
 
     Args:
         url: The project's URL, such as ``https://abc.supabase.co``; else ``SUPABASE_URL``.
@@ -87,7 +87,7 @@ def get_supabase_client(
     The same arguments give the same client (with a ``tenant_token``: as long as it gives the same token), on
     connections that all clients of the loop share. Outside a running loop
     (in a module's body) the client belongs to the loop that first uses it. A client is shared, a session is not: each
-    ``client.auth`` is new and knows of nobody's signing in; keep it in a variable for as long as its session is needed.
+    ``client.auth`` is new and has no user signed in; keep it in a variable for as long as its session is needed.
     Signing in through it does not change whose rows the client sees; pass that user's ``access_token`` here instead.
 
     Inside a load, a token goes with ``user_id=`` or ``permissions=`` of that load: its entry is served to them alone.
@@ -95,7 +95,7 @@ def get_supabase_client(
     Cost: no network.
 
     Args:
-        tenant_id: Whose rows the client is for. It limits the client only where ``configure_supabase`` was given a
+        tenant_id: The tenant of the client's rows. It limits the client only where ``configure_supabase`` was given a
             ``tenant_token``: without one, filter by ``tenant_id`` in every query. ``True`` and ``False`` are taken as
             ``use_service_role``.
         use_service_role: ``True``: the service-role key, which no policy applies to. ``False``: the public key. Left
@@ -108,7 +108,7 @@ def get_supabase_client(
         MissingTenantError: The tenant is blank.
         TenantMismatchError: The tenant is not the ambient one.
         UsageError: An access token and the service role were asked for together; or a token was passed inside a load
-            whose entry is for everybody in the tenant.
+            whose entry is for the whole tenant.
     """
     if isinstance(tenant_id, bool):
         tenant_id, use_service_role = None, tenant_id

@@ -22,7 +22,7 @@ _said: set[str] = set()
 
 
 async def note_truncation(response: httpx.Response) -> None:
-    """Looks at the head of an answer: a full page that nobody asked for is said, and its load is not stored."""
+    """Looks at the head of an answer: a full page that was not asked for is said, and its load is not stored."""
     request = response.request
     if request.method != "GET" or "/rest/v1/" not in request.url.path or not response.is_success:
         return

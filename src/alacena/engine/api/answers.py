@@ -58,7 +58,7 @@ class Answers:
         return {"explain": self._explain, "loads": self._loads, "snapshot": self._snapshot, "tenant": self._tenant}
 
     def facts(self, key: EntryKey) -> dict[str, Any]:
-        """Returns what this process knows of one entry."""
+        """Returns this process's knowledge of one entry."""
         now = self._environment.now()
         # Not `memory.get`, which counts a hit and drops what has ended: a question must change nothing.
         slot = self._memory.entries.get(key.ident)

@@ -82,9 +82,9 @@ class Parts:
         """Finishes the work under way, then takes the parts apart.
 
         Args:
-            timeout_s: How long the work may take. What is left then is cancelled and has moments to end.
+            timeout_s: How long the work may take. The rest is then cancelled and has moments to end.
 
-        Cancellation: what is left is taken apart all the same, at once.
+        Cancellation: the rest is taken apart all the same, at once.
         """
         deadline = Deadline(timeout_s)
         self.sweeper.stop()
@@ -99,7 +99,7 @@ class Parts:
             await self._free_memory()
 
     async def _free_memory(self) -> None:
-        """Takes apart what was in memory, a little in each turn of the loop."""
+        """Takes the entries of memory apart, a little in each turn of the loop."""
         import asyncio
 
         try:
@@ -123,7 +123,7 @@ class Parts:
             end_orphans()
 
     async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
-        """Returns what every part knows of one entry, and which of the wider ones are there."""
+        """Returns the parts' knowledge of one entry, and which of the wider ones are there."""
         answers = self.observation.answers
         found = {**answers.facts(key), **await self.remote.inspect(key, wider)}
         return {**found, "ended_for_s": answers.find_end_age(found.get("ended_generations", ()))}

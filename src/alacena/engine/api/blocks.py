@@ -57,13 +57,13 @@ class BlockVerbs(ABC):
         The resources are invalidated when the block begins and once more when it ends. A process that dies between its
         commit and the end of the block leaves a hold that expires after ``hold_s`` (left out: the setting), and nothing of
         the resources that was read before the commit; but for a :meth:`reading` that began inside the block, read before
-        the commit, and stores after the hold has expired: nobody says then that the transaction was committed. A hold
+        the commit, and stores after the hold has expired: no one says then that the transaction was committed. A hold
         that lasts as long as the longest transaction and the longest reading together leaves no room for that.
 
         Args:
             tenant_id: The tenant, or a scope.
-            resources: ``(data_type, resource_id)`` of what the transaction changes; invalidated at every scope.
-            document_ids: Documents that it changes: what was made from them is invalidated too. It is not held: what is
+            resources: ``(data_type, resource_id)`` of the entries that the transaction changes; invalidated at every scope.
+            document_ids: Documents that it changes: values made from them are invalidated too. It is not held: what is
                 made from them while the block runs stays if the process dies inside.
             hold_s: Seconds; must be above the longest time the transaction may take.
 
@@ -111,7 +111,7 @@ class BlockVerbs(ABC):
             data_types: Types that the reading stores: naming them spares each ``set`` a round trip.
 
         Cost: 1 round trip before the block.
-        If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
+        If Redis fails: the block runs; its values are not stored, and ``set`` returns ``False``.
         """
         parts, scope = self._open_parts(), make_scope(tenant_id)
         reading = Reading(scope, named(tags, document_ids), parts.keys, parts.writer, self.policy)
@@ -141,10 +141,10 @@ class BlockVerbs(ABC):
                     await claim.store(await model(question))
 
         It is a load whose loader is the block: while it runs, other claims and loads of the entry wait for what it
-        stores, here and in other processes, and what the block reads from the cache is noted. A block that ends without
-        having stored, however it ends, lets the next one in line have the claim: its error is nobody else's.
+        stores, here and in other processes, and the block's reads from the cache are noted. A block that ends without
+        having stored, however it ends, lets the next one in line have the claim: its error is no other caller's.
 
-        A value is stored under a lease: what was invalidated since the claim began is not stored. An expired entry is
+        A value is stored under a lease: a value that was invalidated since the claim began is not stored. An expired entry is
         answered with if the policy serves it stale and it is being renewed by another load of this process;
         otherwise it is the block's to renew, and ``claim.previous`` is the expired value.
 
@@ -152,8 +152,8 @@ class BlockVerbs(ABC):
             data_type: Its type.
             resource_id: Its id within the type.
             tenant_id: Its tenant, or its whole scope.
-            ttl: Seconds that what is stored stays fresh; left out: the type's.
-            tags: What the value depends on, if that is known before it is made.
+            ttl: Seconds that the value stays fresh; left out: the type's.
+            tags: Tags of the value, as far as they are known before it is made.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's. After its ``hard_timeout_s`` the claim ends: the block goes on, and its
                 ``store`` returns ``False``.
@@ -194,7 +194,7 @@ class BlockVerbs(ABC):
         search_hierarchy: bool = True,
         life_s: float = CLAIM_LIFE_S,
     ) -> Claim:
-        """Begins what :meth:`claim` does, for code that looks up in one call and stores in another.
+        """Begins a :meth:`claim`, for code that looks up in one call and stores in another.
 
         ::
 
@@ -202,7 +202,7 @@ class BlockVerbs(ABC):
             ...
             await claim.store(value)  # or, if there is none: await claim.close()
 
-        The two calls may come from different tasks; so what is read between them is not noted (say ``depends_on``), and
+        The two calls may come from different tasks; so reads between them are not noted (say ``depends_on``), and
         a wait for the claim's own entry between them is not seen as a circle: it ends with the claim.
 
         Args:

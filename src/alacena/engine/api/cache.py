@@ -146,7 +146,7 @@ class Cache(Verbs):
     async def close(self, *, timeout_s: float = 5.0) -> None:
         """Finishes the work under way, then disconnects. Closing twice is no error, and closing at once is one closing.
 
-        It ends whatever hangs: work that is not done in ``timeout_s`` is cancelled, and connections are cut. The
+        It ends in time: work that is not done in ``timeout_s`` is cancelled, and connections are cut. The
         log says what it leaves behind nevertheless. It waits for the blocks of :meth:`claim`; what :meth:`begin_claim` began
         ends at once. Usage of tokens that no server has counted is in the spill file, or logged.
         A cache whose event loop has ended, or that was inherited by a fork, is let go of as it is.
@@ -220,7 +220,7 @@ class Cache(Verbs):
             agent_id: The agent, if its entries are meant. The same holds for the next four.
             conversation_id: The conversation.
             collection_id: The collection.
-            user_id: The user who may see the entries.
+            user_id: The user that may see the entries.
             permissions: The set of permissions the entries are made under.
 
         Raises:

@@ -68,7 +68,7 @@ class Coordination:
         self._background: list[asyncio.Task[object]] = []
 
     def start(self) -> None:
-        """Starts what runs in the background: the relay to the authority, and the counting of what was spilled."""
+        """Starts the background tasks: the relay to the authority, and the counting of spilled usage."""
         loop = asyncio.get_running_loop()
         if self._relay is not None:
             self._background.append(loop.create_task(self._relay.run(), name=RELAY))
@@ -97,12 +97,12 @@ class Coordination:
             await asyncio.sleep(pause_s)
 
     def health(self) -> dict[str, Any]:
-        """Returns whether the work in the background is alive, and what it is failing with.
+        """Returns whether the work in the background is alive, and its failure.
 
         Returns:
-            ``dead``: the names of background tasks that have ended though nobody ended them; ``failing``: by what, the
+            ``dead``: the names of background tasks that have ended by themselves; ``failing``: by what, the
             kind of the last failure of those that are failing; ``ledger``: the ledger's own figures; with an authority
-            ``relay``: what was carried there; with a spill file ``spill``: whether something waits in it.
+            ``relay``: the records carried there; with a spill file ``spill``: whether something waits in it.
         """
         relay = None if self._relay is None else self._relay.health()
         kinds = {RELAY: relay and relay["failing"], _DRAIN: self._trouble.kind, PENDING: self.ledger.failing}
@@ -118,7 +118,7 @@ class Coordination:
         return found
 
     async def close(self, deadline: Deadline | None = None) -> None:
-        """Finishes what was begun, in 5 s or by the deadline; the rest is cancelled, and the next process takes it up again.
+        """Finishes work that was begun, in 5 s or by the deadline; the rest is cancelled, and the next process takes it up again.
 
         Cancellation: everything is cancelled at once.
         """

@@ -1,4 +1,4 @@
-"""The verbs of a cache for one entry, and for what a scope covers: they turn arguments into keys, and decide nothing."""
+"""The verbs of a cache for one entry, and for the entries of a scope: they turn arguments into keys, and decide nothing."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ class EntryVerbs(ABC):
             agent_id: Its agent.
             conversation_id: Its conversation.
             collection_id: Its collection.
-            user_id: The user who may see it.
+            user_id: The user that may see it.
             permissions: The set of permissions it was made under.
             use_memory: ``False``: ask Redis even if memory has it (staleness bound 0).
             search_hierarchy: Whether an entry of a more general scope may answer.
-            default: What a miss returns.
+            default: The result of a miss.
 
         Returns:
             The value, private to the caller unless it is immutable or its type's policy shares it.
@@ -159,15 +159,15 @@ class EntryVerbs(ABC):
         use_memory: bool = True,
         search_hierarchy: bool = True,
     ) -> Lookup[Any]:
-        """Does what :meth:`get` and :meth:`load` do, and returns everything that is known about the answer.
+        """Works like :meth:`get` and :meth:`load`, and returns everything that is known about the answer.
 
         Args:
             data_type: Its type.
             resource_id: Its id within the type.
             tenant_id: Its tenant, or its whole scope.
             loader: Asks the source on a miss; ``None``: only look. See :meth:`load`.
-            ttl: Seconds that what is loaded stays fresh; left out: the type's.
-            tags: What the value depends on, if that is known before it is loaded.
+            ttl: Seconds that the value stays fresh; left out: the type's.
+            tags: Tags of the value, as far as they are known before it is loaded.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
@@ -220,8 +220,8 @@ class EntryVerbs(ABC):
             tenant_id: Its tenant, or its whole scope.
             loader: ``async def loader(context) -> value``; ``None`` means that the source has nothing. A loader
                 without parameters, or one that is not async, is accepted. See :class:`LoadContext`.
-            ttl: Seconds that what is loaded stays fresh; left out: the type's.
-            tags: What the value depends on, if that is known before it is loaded.
+            ttl: Seconds that the value stays fresh; left out: the type's.
+            tags: Tags of the value, as far as they are known before it is loaded.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
@@ -275,7 +275,7 @@ class EntryVerbs(ABC):
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
     ) -> Any:
-        """Asks the source whatever the tiers hold and whoever is loading, and stores its answer.
+        """Asks the source even on a hit or during a load, and stores its answer.
 
         The answer is one that the source gave after the call: a load that was under way is not joined, and loses to this
         one. If the source has nothing, the entry is gone.
@@ -286,7 +286,7 @@ class EntryVerbs(ABC):
             tenant_id: Its tenant, or its whole scope.
             loader: As for :meth:`load`.
             ttl: As for :meth:`set`.
-            tags: What the value depends on.
+            tags: Tags of the value.
             document_ids: Documents it depends on.
 
         Cost: 1 round trip and the source; the answer is stored behind.
@@ -329,10 +329,10 @@ class EntryVerbs(ABC):
             agent_id: Its agent.
             conversation_id: Its conversation.
             collection_id: Its collection.
-            user_id: The user who may see it.
+            user_id: The user that may see it.
             permissions: The set of permissions it was made under.
             ttl: Seconds it stays fresh; left out: the type's; ``None``: for ever.
-            tags: What it depends on.
+            tags: Its tags.
             document_ids: Documents it depends on.
             use_memory: Whether this process keeps a copy.
 
@@ -403,11 +403,11 @@ class EntryVerbs(ABC):
             tenant_id: The tenant, or a scope.
             data_type: Only this type; ``None``: every type.
             resource_id: Only this resource, at every scope; ``None`` or ``"*"``: every one. Never a pattern.
-            agent_id: Only what belongs to the agent.
-            conversation_id: Only what belongs to the conversation.
-            collection_id: Only what belongs to the collection.
-            user_id: Only what belongs to the user.
-            permissions: Only what was made under exactly this set of permissions.
+            agent_id: Only entries of the agent.
+            conversation_id: Only entries of the conversation.
+            collection_id: Only entries of the collection.
+            user_id: Only entries of the user.
+            permissions: Only entries under exactly this set of permissions.
             document_ids: Also everything that was made from these documents. Given alone (with tags or without), only that.
             tags: Also everything that carries these tags.
 
@@ -418,7 +418,7 @@ class EntryVerbs(ABC):
             InvalidKeyError: The tenant is a data type's name and the data type is none: the arguments stand in the order
                 of `get`. A tenant that is called like a type is passed as a :class:`Scope`.
 
-        Cost: 1 round trip a node, whatever the number of entries.
+        Cost: 1 round trip a node, for any number of entries.
         If Redis fails: as for :meth:`delete`.
         """
         parts = self._open_parts()
@@ -429,7 +429,7 @@ class EntryVerbs(ABC):
     async def invalidate_known(
         self, tenant_id: str | Scope, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
     ) -> int:
-        """Does what :meth:`invalidate` does with documents and tags, and says whether anything was tied to them.
+        """Works like :meth:`invalidate` with documents and tags, and says whether anything was tied to them.
 
         Args:
             tenant_id: The tenant, or a scope.

@@ -1,4 +1,4 @@
-"""Questions of people and monitors to a cache: what it knows, promises and counts."""
+"""Questions of people and monitors to a cache: its knowledge, promises and counts."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ class InspectionVerbs(ABC):
         user_id: str | None = None,
         permissions: Iterable[str] | None = None,
     ) -> dict[str, Any]:
-        """Returns why a read of this entry is what it is, as facts for people.
+        """Returns the explanation of a read of this entry, as facts for people.
 
-        ``entry`` holds what the server has: ``valid`` says whether a read would take it, ``why`` and ``ended`` why not.
+        ``entry`` holds the server's entry: ``valid`` says whether a read would take it, ``why`` and ``ended`` why not.
         ``wider`` names the more general scopes that hold an entry of their own.
 
         Cost: 1 round trip; 2 for an entry that depends on tags or documents.
@@ -88,13 +88,13 @@ class InspectionVerbs(ABC):
     def guarantee(self) -> Mapping[str, Any]:
         """Returns the protocol's promises that hold now with this server, and why those that do not hold do not.
 
-        ``faults`` holds what is wrong with parts that work in the background, by part.
+        ``faults`` holds the faults of parts that work in the background, by part.
         """
         parts = self._open_parts()
         return MappingProxyType({**parts.remote.guarantee(), "faults": parts.health.faults()})
 
     def snapshot(self) -> Snapshot:
-        """Returns what this process has counted, as it was within the last second; any thread may ask.
+        """Returns the counts of this process, as they were within the last second; any thread may ask.
 
         Reading it is one look at an attribute. See :class:`alacena.engine.base.snapshot.Snapshot`.
 
@@ -113,7 +113,7 @@ class InspectionVerbs(ABC):
         Each says every two seconds (``fleet_every_s``) that it is there. One that ends without closing is stale after
         five seconds and is listed for a minute. 256 are listed at most.
 
-        Cost: 3 round trips at most, whatever the number of processes, entries or tenants.
+        Cost: 3 round trips at most, for any number of processes, entries or tenants.
 
         Raises:
             BackendError: The server did not answer.
@@ -150,7 +150,7 @@ class InspectionVerbs(ABC):
     async def ask(
         self, process: str, question: str, words: Mapping[str, Any] | None = None, *, deadline_s: float = 5.0
     ) -> Any:
-        """Asks a process of the namespace what only it knows.
+        """Asks a process of the namespace a question.
 
         Args:
             process: The ``name`` of one of those that :meth:`fleet` lists.
@@ -171,12 +171,12 @@ class InspectionVerbs(ABC):
             BackendError: The server did not answer.
 
         Cost: 1 round trip, and 10 a second until the answer is there.
-        Cancellation: the question may be answered, and nobody reads that.
+        Cancellation: the question may be answered, and the answer is not read.
         """
         return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words or {})
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the cache was opened, and what memory holds by tenant and type.
+        """Counts since the cache was opened, and the contents of memory by tenant and type.
 
         Of more than 2,000 tenants, memory is told as :meth:`snapshot` tells it: those with the most reads and bytes one by
         one, all others under the tenant ``None``.

@@ -75,7 +75,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def peek_nothing(_: Ident) -> Any:
-    """Returns what memory has of a cache that is not open."""
+    """Returns the contents of memory of a cache that is not open."""
     return MISSING
 
 

@@ -74,10 +74,10 @@ class ManyVerbs(ABC):
             resource_ids: Their ids; repeated ones are loaded once.
             tenant_id: Their tenant, or scope.
             loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids; ``None`` (or no
-                entry in the mapping) for what the source does not have. One that is not async is accepted. It is given
+                entry in the mapping) for ids that the source does not have. One that is not async is accepted. It is given
                 the ids as they were passed here, and its mapping's are compared with them as text.
             ttl: As for :meth:`Cache.set`.
-            tags: What all of them depend on.
+            tags: Tags of all of them.
             document_ids: Documents that all of them depend on.
             use_memory: Whether memory may answer and keep copies.
 
@@ -88,7 +88,7 @@ class ManyVerbs(ABC):
             LoadTimeoutError: The type's hard timeout passed, and not every missing entry has a stale one to stand in.
             ValueError: The loader returned something whose values cannot be told apart, or named other ids in place of
                 some that it was asked for.
-            Exception: The loader's own, as they are. What was loaded before is stored.
+            Exception: The loader's own, as they are. Values loaded before are stored.
 
         Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
         Cancellation: the load is finished and stored: it is paid for.
@@ -123,7 +123,7 @@ class ManyVerbs(ABC):
             values: The values by id.
             tenant_id: Their tenant, or scope.
             ttl: As for :meth:`Cache.set`.
-            tags: What all of them depend on.
+            tags: Tags of all of them.
             document_ids: Documents that all of them depend on; or, by id, those of each.
 
         Returns:

@@ -51,7 +51,7 @@ class Tenant:
 
     Args:
         cache: The cache that does the work.
-        scope: Whose entries the handle reads and writes.
+        scope: The entries that the handle reads and writes.
 
     Attributes:
         scope: As above.
@@ -91,7 +91,7 @@ class Tenant:
             resource_id: Its id within the type.
             use_memory: ``False``: ask Redis even if memory has it (staleness bound 0).
             search_hierarchy: Whether an entry of a more general scope may answer.
-            default: What a miss returns.
+            default: The result of a miss.
 
         Raises:
             InvalidKeyError: The type or the id is blank or not text.
@@ -124,7 +124,7 @@ class Tenant:
         return await self._cache.get_many(data_type, resource_ids, self.scope, use_memory=use_memory)
 
     async def peek_many(self, data_type: str, resource_ids: Iterable[str]) -> dict[str, Any]:
-        """Returns what :meth:`get_many` does, and counts no miss: for a caller that loads the rest itself."""
+        """Works like :meth:`get_many`, and counts no miss: for a caller that loads the rest itself."""
         return await self._cache.peek_many(data_type, resource_ids, self.scope)
 
     async def lookup(
@@ -146,8 +146,8 @@ class Tenant:
             data_type: Its type.
             resource_id: Its id within the type.
             loader: Asks the source on a miss; ``None``: only look.
-            ttl: Seconds that what is loaded stays fresh; left out: the type's.
-            tags: What the value depends on, if that is known before it is loaded.
+            ttl: Seconds that the value stays fresh; left out: the type's.
+            tags: Tags of the value, as far as they are known before it is loaded.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
@@ -189,8 +189,8 @@ class Tenant:
             resource_id: Its id within the type.
             loader: ``async def loader(context) -> value``; ``None`` means that the source has nothing. A loader
                 without parameters, or one that is not async, is accepted.
-            ttl: Seconds that what is loaded stays fresh; left out: the type's.
-            tags: What the value depends on, if that is known before it is loaded.
+            ttl: Seconds that the value stays fresh; left out: the type's.
+            tags: Tags of the value, as far as they are known before it is loaded.
             document_ids: Documents it depends on, likewise.
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
@@ -234,16 +234,16 @@ class Tenant:
             data_type: Their type.
             resource_ids: Their ids; repeated ones are loaded once.
             loader: ``async def loader(ids) -> mapping by id``, or a sequence in the order of the ids; ``None`` (or no
-                entry in the mapping) for what the source does not have.
+                entry in the mapping) for ids that the source does not have.
             ttl: As for :meth:`set`.
-            tags: What all of them depend on.
+            tags: Tags of all of them.
             document_ids: Documents that all of them depend on.
             use_memory: Whether memory may answer and keep copies.
 
         Raises:
             LoadTimeoutError: The type's hard timeout passed, and not every missing entry has a stale one to stand in.
             ValueError: The loader returned something whose values cannot be told apart, or named other ids.
-            Exception: The loader's own, as they are. What was loaded before is stored.
+            Exception: The loader's own, as they are. Values loaded before are stored.
 
         Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
         Cancellation: the load is finished and stored: it is paid for.
@@ -269,14 +269,14 @@ class Tenant:
         tags: Iterable[str] = (),
         document_ids: Iterable[DocumentId] = (),
     ) -> Any:
-        """Asks the source whatever the tiers hold, and stores its answer. See :meth:`Cache.refresh`.
+        """Asks the source even on a hit, and stores its answer. See :meth:`Cache.refresh`.
 
         Args:
             data_type: Its type.
             resource_id: Its id within the type.
             loader: As for :meth:`load`.
             ttl: As for :meth:`set`.
-            tags: What the value depends on.
+            tags: Tags of the value.
             document_ids: Documents it depends on.
 
         Cost: 1 round trip and the source; the answer is stored behind.
@@ -304,7 +304,7 @@ class Tenant:
             resource_id: Its id within the type.
             value: Anything the codec knows, except ``None``.
             ttl: Seconds it stays fresh; left out: the type's; ``None``: for ever.
-            tags: What it depends on.
+            tags: Its tags.
             document_ids: Documents it depends on.
             use_memory: Whether this process keeps a copy.
 
@@ -371,7 +371,7 @@ class Tenant:
         Returns:
             A number greater than 0 if the server confirmed; 0 if it did not.
 
-        Cost: 1 round trip a node, whatever the number of entries.
+        Cost: 1 round trip a node, for any number of entries.
         If Redis fails: as for :meth:`delete`.
         """
         return await self._cache.invalidate(self.scope, data_type, resource_id, document_ids=document_ids, tags=tags)
@@ -399,8 +399,8 @@ class Tenant:
                     ...
 
         Args:
-            resources: ``(data_type, resource_id)`` of what the transaction changes; invalidated at every scope.
-            document_ids: Documents that it changes: what was made from them is invalidated too.
+            resources: ``(data_type, resource_id)`` of the entries that the transaction changes; invalidated at every scope.
+            document_ids: Documents that it changes: values made from them are invalidated too.
             hold_s: Seconds; must be above the longest time the transaction may take.
 
         Raises:
@@ -427,7 +427,7 @@ class Tenant:
             data_types: Types that the reading stores: naming them spares each ``set`` a round trip.
 
         Cost: 1 round trip before the block.
-        If Redis fails: the block runs; what it stores is not stored, and ``set`` returns ``False``.
+        If Redis fails: the block runs; its values are not stored, and ``set`` returns ``False``.
         """
         return self._cache.reading(self.scope, document_ids=document_ids, tags=tags, data_types=data_types)
 
@@ -449,14 +449,14 @@ class Tenant:
             data_type: Its type.
             resource_id: Its id within the type.
             ttl: As for :meth:`set`.
-            tags: What the value depends on.
+            tags: Tags of the value.
             document_ids: Documents, likewise.
             policy: In place of the type's.
             use_memory: Whether memory may answer and keep a copy.
             search_hierarchy: Whether an entry of a more general scope may answer.
 
         Cost: as for :meth:`load`.
-        If Redis fails: the block runs; what it stores reaches those who wait, and is not kept.
+        If Redis fails: the block runs; what it stores reaches the waiting callers, and is not kept.
         """
         return self._cache.claim(
             data_type, resource_id, self.scope, ttl=ttl, tags=tags, document_ids=document_ids, policy=policy,
@@ -476,7 +476,7 @@ class Tenant:
         search_hierarchy: bool = True,
         life_s: float = CLAIM_LIFE_S,
     ) -> Claim:
-        """Begins what :meth:`claim` does, for code whose look-up and store are two calls. See :meth:`Cache.begin_claim`.
+        """Begins a :meth:`claim`, for code whose look-up and store are two calls. See :meth:`Cache.begin_claim`.
 
         Cost: as for :meth:`load`.
         If Redis fails: as for :meth:`claim`.
@@ -536,5 +536,5 @@ class Tenant:
 
     @property
     def ledger(self) -> TenantLedger:
-        """The tenant's tokens: what was used, and by which model."""
+        """The tenant's tokens: the usage, and by which model."""
         return TenantLedger(self._cache.ledger, self.scope)

@@ -36,15 +36,15 @@ class Deadline:
         return max(self._at - asyncio.get_running_loop().time(), least)
 
     def pull_in(self) -> None:
-        """Makes now the instant: whoever closes was cancelled himself, and what remains is cut short, but taken apart."""
+        """Makes now the instant: the closing caller was cancelled itself, and the rest is cut short, but taken apart."""
         self._at = asyncio.get_running_loop().time()
 
 
 class Closing(Generic[T]):
-    """One closing that all who close at the same time share, and that goes on without a caller who is cancelled.
+    """One closing that all concurrent closers share, and that goes on without a cancelled caller.
 
     Attributes:
-        of: What is being closed; ``None`` before, and when it has ended.
+        of: The cache under closing; ``None`` before, and when it has ended.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Closing(Generic[T]):
         return self.of is not None and self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
 
     async def wait(self) -> None:
-        """Waits for the end of what is being closed on the running loop."""
+        """Waits for the end of the closing on the running loop."""
         if self._task is not None and self.is_here:
             # One caller of close() who gives up must not stop the closing that the others wait for.
             await asyncio.shield(self._task)
@@ -142,9 +142,9 @@ async def end(step: Coroutine[Any, Any, Any], timeout_s: float) -> None:
 
 
 async def take_apart(closers: Sequence[Callable[[], Coroutine[Any, Any, Any]]], deadline: Deadline) -> None:
-    """Runs every closer, the last one first, whatever becomes of the others.
+    """Runs every closer, the last one first, also if others fail.
 
-    Cancellation: what is left is still done, quickly; then it is raised.
+    Cancellation: the rest is still done, quickly; then it is raised.
     """
     cancelled: asyncio.CancelledError | None = None
     for closer in reversed(closers):

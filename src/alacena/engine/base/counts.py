@@ -136,7 +136,7 @@ class Counts:
         stale_served: Answers with an expired entry.
         fills: Loaded values that were stored.
         backend_failures: Cache verbs that went on without the server.
-        slips: What sources said wrongly of their values.
+        slips: Wrong instructions of sources.
         rejected_entries: Entries of the server that could not be read.
         refused_fills: Values that were not stored, by reason.
         version: Changes whenever other tenants are listed: a row that was asked for before may be out of use.
@@ -181,7 +181,7 @@ class Counts:
         self._of_key(key).count_miss(reason)
 
     def count_unanswered(self, key: EntryKey, expired: Found | None = None) -> None:
-        """Counts a read that no tier could answer, and that nobody was asked for."""
+        """Counts a read that no tier could answer, and that asked no source."""
         self.count_miss(key, expired)
         self._of_key(key).none += 1
 
@@ -258,7 +258,7 @@ class Counts:
             sums[at + saved] += amount
 
     def met_all(self) -> None:
-        """Takes over what each row holds, from a walk through all entries that has come to its end."""
+        """Takes over the values of each row, from a walk through all entries that has come to its end."""
         for row in self._rows.values():
             row.entries, row.bytes = row.entries_met, row.bytes_met
             row.entries_met = row.bytes_met = 0
@@ -272,8 +272,8 @@ class Counts:
         """Lists the tenants with the most reads since the last time and the most bytes, one exchange at a time.
 
         Args:
-            bytes_of: What a tenant holds in memory.
-            held_bytes: What all of them hold.
+            bytes_of: A tenant's bytes in memory.
+            held_bytes: The bytes of all.
 
         Cost: linear in the number of rows and of rivals, which are bounded.
         """
@@ -320,7 +320,7 @@ class Counts:
         return tuple([Latency(name, tuple(one.counts), one.sum_s) for name in _TIMED for one in (getattr(self, name),)])
 
     def tokens(self) -> tuple[Tokens, ...]:
-        """Returns what was brought to the token ledger, by tenant."""
+        """Returns the usage brought to the token ledger, by tenant."""
         return tuple([Tokens(tenant, *sums) for tenant, sums in self._tokens.items()])
 
     def _place(self, tenant_id: Any, data_type: Any) -> CountedRow:

@@ -21,12 +21,12 @@
     ├── LoadTimeoutError                (TimeoutError) the source did not answer within the hard timeout
     ├── LoadCancelledError              the loader was cancelled, and not by its callers
     ├── CircularLoadError               (RuntimeError) a load waits for itself, directly or through others
-    ├── OneShotValueError               (TypeError) the source returned what can be read only once
+    ├── OneShotValueError               (TypeError) the source returned a value that can be read only once
     ├── UnsharableValueError            (TypeError) a value for several callers can be neither stored nor copied
     └── CoordinationError
         ├── LockLostError               the lock's lease ended while its block ran
         ├── LockTimeoutError            (TimeoutError) the lock was not had in time
-        ├── NotOwnerError               a stranger's token: the item or lock belongs to somebody else
+        ├── NotOwnerError               a stranger's token: the item or lock belongs to another owner
         ├── IdempotencyConflictError    a known idempotency key with other figures
         └── LimitExceededError          a budget or rate limit has no room for this request
 
@@ -245,7 +245,7 @@ class LockTimeoutError(CoordinationError, TimeoutError):
 
 
 class NotOwnerError(CoordinationError):
-    """The token is not (or no longer) the owner's: somebody else may be working on this.
+    """The token is not (or no longer) the owner's: another worker may have it.
 
     Stop, and write nothing.
     """

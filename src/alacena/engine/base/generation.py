@@ -12,7 +12,7 @@ class Generation(msgspec.Struct, gc=False, eq=False):
         name: Its key on the server.
         nonce: The nonce, compared by equality only.
         tag: The tag that it stands for, if it does not stand for a scope.
-        glimpse: What the server said last if it does not tell of changes; the nonce is unknown then. No read may use
+        glimpse: The server's last word if it does not tell of changes; the nonce is unknown then. No read may use
             it. It only shows that a lease is not known to be worthless.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Health:
-    """Faults of the parts that nobody waits for: a task that has died, a server that is not reached.
+    """Faults of the parts without a waiting caller: a task that has died, a server that is not reached.
 
     Each part reports under a name of its own, and takes the report back once it is well again.
     """
@@ -13,7 +13,7 @@ class Health:
         self._faults: dict[str, str] = {}
 
     def report(self, part: str, fault: str) -> bool:
-        """Notes what is wrong with a part. Returns whether that is news: what is no news need not be logged again."""
+        """Notes a fault of a part. Returns whether that is news: what is no news need not be logged again."""
         is_news = self._faults.get(part) != fault
         self._faults[part] = fault
         return is_news
@@ -23,5 +23,5 @@ class Health:
         return self._faults.pop(part, None) is not None
 
     def faults(self) -> dict[str, str]:
-        """Returns what is wrong now, by part."""
+        """Returns the faults of now, by part."""
         return dict(self._faults)

@@ -9,7 +9,7 @@ Layout, for namespace ``alacena``, tenant ``acme``, bucket 0::
     alacena:g:{acme.0}:yc:document:manuals    ... of a type in it    alacena:g:{acme.0}:r:document:d1 ... of a resource
     alacena:g:{acme.0}:rc:document:d1:manuals ... of a resource in it, for entries that belong to more than one scope part
     alacena:g:{acme.0}:k:document%3Ad1        ... of a tag           alacena:g:{acme.0}:j             the journal of endings
-    alacena:p:{acme.0}:0f3c...                what there is of a large entry while it is sent in pieces
+    alacena:p:{acme.0}:0f3c...                the pieces of a large entry while it is sent in pieces
     alacena:g:{acme.0}:d                      ... of what depends on more than an entry can name: it ends with any other
 
 The letters of scope parts are ``a`` (agent), ``v`` (conversation), ``c`` (collection), ``u`` (user) and ``p``
@@ -80,7 +80,7 @@ IDENT_WITHOUT_READER: Final = 6
 
 
 def ident_of(data_type: str, resource_id: str, scope: Scope) -> Ident:
-    """Returns what the memory tier files an entry under, at exactly this scope."""
+    """Returns the memory tier's name of an entry, at exactly this scope."""
     if scope.is_tenant_wide:
         return (scope.tenant_id, data_type, resource_id)
     parts = (scope.agent_id, scope.conversation_id, scope.collection_id)
@@ -111,7 +111,7 @@ def document_tag(document_id: object) -> str:
 
 
 def document_text(document_id: Any) -> str | None:
-    """Returns the text of a document's id, whatever a source gives it as; ``None`` if it is blank or no id."""
+    """Returns the text of a document's id, in any type of a source; ``None`` if it is blank or no id."""
     if isinstance(document_id, Enum):
         document_id = document_id.value
     if isinstance(document_id, str):
@@ -129,7 +129,7 @@ def document_text(document_id: Any) -> str | None:
 
 
 def collection_tag(collection_id: str | None) -> str:
-    """Returns the tag of what was made from a collection and names none of its documents; ``None``: from no collection named."""
+    """Returns the tag of entries made from a collection that name no document; ``None``: no collection is named."""
     return "collection:*" if collection_id is None else f"collection:{identifier('collection_id', collection_id)}"
 
 
@@ -178,7 +178,7 @@ def escape(part: str) -> str:
 def _quote(part: str) -> str:
     """Returns a part that cannot stand in a key as it is.
 
-    Few are remembered: each lives in memory between the parts of an entry, and what lives keeps the allocator from
+    Few are remembered: each lives in memory between the parts of an entry, and the living ones keep the allocator from
     giving the memory around it back when the entries have expired.
     """
     # quote() leaves "~" as it is, and "~" marks a digest here: a name that begins with one must not look like a digest.
@@ -195,7 +195,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     """The name of one entry and of everything that decides over it. Made by :class:`Keys`; compared by ``ident``.
 
     Attributes:
-        ident: What memory files it under.
+        ident: Memory's name for it.
         entry: The entry's key on the server.
         generations: Names of the generations it depends on, in the order of its stamps.
     """
@@ -240,7 +240,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
 
     @property
     def lease(self) -> bytes:
-        """The key of the lease: who may fill the entry."""
+        """The key of the lease: its owner may fill the entry."""
         return self.entry.replace(b":e:", b":l:", 1)
 
     @property
@@ -299,9 +299,9 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         return mark_tag(self.tag_name(tag))
 
     def lineage(self, ident: Ident) -> tuple[str, ...]:
-        """Returns the tags of what was made from another entry of the same tenant: for all that can invalidate that one.
+        """Returns the tags of entries made from another entry of the same tenant: for all that can invalidate that one.
 
-        Of a document they are those of what was made from the document.
+        Of a document they are those of entries made from the document.
         """
         part, (_, data_type, resource_id, *scope) = self._family.part, ident
         kind, name = part(data_type), part(resource_id)
@@ -329,7 +329,7 @@ class Keys:
 
     Args:
         namespace: The first part of every key.
-        secret: Where names must not be seen by whoever can list the server's keys: every part becomes a digest
+        secret: Where names must not be seen by readers of the server's keys: every part becomes a digest
             keyed with it.
         buckets: Over how many hash tags a tenant is spread; 1 if it is not named. Every process must agree.
     """
@@ -457,7 +457,7 @@ class Keys:
         return f"{namespace}:g:{tag}:{self._resource(data_type, resource_id, scope)}"
 
     def resource_generations(self, data_type: str, resource_id: str, scope: Scope) -> tuple[tuple[str, str, str], ...]:
-        """Returns names of that generation in each bucket of the tenant, for what was made from the resource elsewhere."""
+        """Returns names of that generation in each bucket of the tenant, for entries made from the resource elsewhere."""
         return self._endings(scope.tenant_id, self._resource(data_type, resource_id, scope))
 
     def _resource(self, data_type: str, resource_id: str, scope: Scope) -> str:

@@ -98,7 +98,7 @@ class LoadReads:
         return tuple(tag for tag in {**known, **self._tags} if tag not in own)
 
     def close(self) -> None:
-        """Ends the record with the load: what its tasks go on to read is not what its value was made from."""
+        """Ends the record with the load: later reads of its tasks are not part of its value."""
         self._is_over = True
 
 
@@ -143,8 +143,8 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
 
     Args:
         key: Where the value is stored.
-        value: What may name its documents itself.
-        tags: What is known besides.
+        value: A value that may name its documents.
+        tags: Tags known besides.
     """
     search = None if _names_nothing(value) else _search(value)
     names = tuple(tags)
@@ -191,9 +191,9 @@ def documents_in(value: Any) -> tuple[str, ...]:
     """Returns the documents that a value says it belongs to, by their text, each once.
 
     It says so in fields called ``document_id`` (text, a number, a UUID, a member of an enumeration) and
-    ``document_ids`` (several of these, or one), wherever they stand: in the value, in what its lists, tuples, sets and
-    mappings hold, in fields of objects, such as the ``metadata`` of LangChain's and LlamaIndex's. A float without a
-    fraction, which is what pandas makes of an id, and bytes that are text count as the id that they stand for.
+    ``document_ids`` (several of these, or one), wherever they stand: in the value, in the elements of its lists, tuples, sets and
+    mappings, in fields of objects, such as the ``metadata`` of LangChain's and LlamaIndex's. A float without a
+    fraction, as pandas makes of an id, and bytes that are text count as the id that they stand for.
 
     Cost: texts, bytes, numbers and arrays nothing; others some 0.05 microseconds for a text or number inside, 0.5 for
         what holds others. At most :data:`MOST_OBJECTS` are looked at, down to depth :data:`DEEPEST`.

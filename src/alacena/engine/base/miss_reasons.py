@@ -27,7 +27,7 @@ _MARK: Final = ((1 << 63) - 1) & ~((1 << _REASON_BITS) - 1)
 
 
 class MissReasons:
-    """The last reasons by ident, each in the one place that its hash names: 384 KiB, whatever the number of entries.
+    """The last reasons by ident, each in the one place that its hash names: 384 KiB, for any number of entries.
 
     An ident that comes later takes the place of an earlier one; then the earlier is taken to have never been there.
 

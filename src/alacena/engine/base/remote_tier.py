@@ -1,8 +1,9 @@
-"""The remote tier as the reader and the writer see it: what is asked of it and what it answers with.
+"""The remote tier as the reader and the writer see it: its questions and its answers.
 
 Two tiers keep this contract: :class:`alacena.engine.remote.redis.redis_tier.RedisTier` and, if there is no server,
-:class:`alacena.engine.remote.local.local_tier.LocalTier`. Both put what they find or store into memory themselves, in the step
-in which it becomes true: doing it a step later is how caches store what was invalidated in between.
+:class:`alacena.engine.remote.local.local_tier.LocalTier`. Both put entries that they find or store
+into memory themselves, in the step in which this becomes true. A step later, a cache would store a value that was
+invalidated in between.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ class Lookup(msgspec.Struct, Generic[V], frozen=True):
 
     Attributes:
         value: The value; ``None`` if there is none.
-        source: Who answered: a tier (``"cache"``), the loader, an expired copy (``"stale"``) or nobody (``"none"``).
+        source: The one that answered: a tier (``"cache"``), the loader, an expired copy (``"stale"``) or none (``"none"``).
         tier: The tier that answered, or ``None``.
-        origin: What the loader said of itself (``context.origin``), such as ``"supabase"``.
+        origin: The loader's name for itself (``context.origin``), such as ``"supabase"``.
         found: Whether there is a value. ``False`` also for a remembered "the source has nothing".
         stored: Whether a loaded value had the permission to be stored when the answer was given.
         reason: Why a loaded value was not to be stored; ``None`` if it was, and if nothing was loaded.
         latency_s: From the call to the answer, in seconds.
-        tags: What the value depends on besides its scope. Those that begin with
+        tags: Tags of the value besides its scope. Those that begin with
             :data:`alacena.engine.base.keys.MARK` name the generation of another entry that it was made from.
     """
 
@@ -155,11 +156,11 @@ class Lease(msgspec.Struct, eq=False):
         key: Which entry.
         token: Unique to the request that asked for it.
         stamps: The generations that the value will depend on, with their nonces when the lease was given.
-        journal: What stands for the bucket's journal of ended tags in this process, with its nonce at that moment.
+        journal: The generation of the bucket's journal of ended tags in this process, with its nonce at that moment.
         noted: How far that journal had come by then.
         epoch: The server's replication id at that moment; empty without a server.
         storable: ``False`` while a source transaction holds the entry: the value is served, never stored.
-        previous: The entry that was there at that moment, alive but not fresh enough; what was found before may have ended.
+        previous: The entry that was there at that moment, alive but not fresh enough; an entry found before may have ended.
     """
 
     key: EntryKey
@@ -183,7 +184,7 @@ class Lease(msgspec.Struct, eq=False):
     def is_current(self) -> bool:
         """Whether it is sure that nothing of this has ended, nor a tag that the load might name when it is done.
 
-        If the server does not tell of changes, it never is: who comes later waits for what the load stores.
+        If the server does not tell of changes, it never is: a later caller waits for the entry that the load stores.
         """
         pairs = (self.journal, *self.stamps)
         return all(generation.nonce == nonce for generation, nonce in pairs)
@@ -213,7 +214,7 @@ class Held(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         change: Tells, once, that the entry may have been filled since (``True``), or that only the lease has changed
-            (``False``). Whoever gets it cancels it when it is not waited for any more.
+            (``False``). Its receiver cancels it when it is not waited for any more.
         for_s: How long the lease lasts, in seconds, unless it is prolonged, which is a change.
         is_told: Whether changes are sure to be told of; otherwise one may pass unheard.
     """
@@ -253,7 +254,7 @@ class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         stale_for_s: Seconds after that during which it is kept.
         tags: Names it depends on besides its scope.
         load_s: How long its load took.
-        usd: What its load cost, in dollars.
+        usd: The price of its load, in dollars.
         policy: How its type wants to be kept.
     """
 
@@ -385,7 +386,7 @@ class RemoteTier(Protocol):
             force: Give the lease though a fresh entry is there: it is about to be renewed.
 
         Returns:
-            The lease; or the entry, if somebody filled it meanwhile; or who has it, while that is another request.
+            The lease; or the entry, if another caller filled it meanwhile; or its owner, while that is another request.
 
         Cost: 1 round trip.
         """
@@ -398,7 +399,7 @@ class RemoteTier(Protocol):
             asked: Which entries; all are waited for longer the more there are.
 
         Returns:
-            The outcomes in their order, or for each what the server failed with.
+            The outcomes in their order, or for each the server's failure.
 
         Atomicity: up to 100 leases in one bucket are asked for in one step, each with a fate of its own.
         Cost: 1 round trip.
@@ -410,14 +411,14 @@ class RemoteTier(Protocol):
         ...
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
-        """Stores what was loaded, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
+        """Stores a loaded value, if everything the lease rests on still stands. Cost: 1 round trip; 2 with new tags."""
         ...
 
     async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
-        """Does for each of many what :meth:`fill` does; nothing is raised.
+        """Works like :meth:`fill` for each of many; nothing is raised.
 
         Returns:
-            What became of each, in their order.
+            The outcome of each, in their order.
 
         Atomicity: up to 100 entries that share a bucket are stored in one step, each with a fate of its own.
         Cost: 1 round trip; 2 with new tags.
@@ -443,11 +444,11 @@ class RemoteTier(Protocol):
 
         Args:
             key: Where.
-            new_entry: What.
-            began: What the reading rests on that brought the value: it is refused if any of that has ended since.
+            new_entry: The entry.
+            began: The ground of the reading that brought the value: it is refused if any of that has ended since.
 
         Raises:
-            BackendError: The server did not confirm; the removal of what the value was to replace is owed.
+            BackendError: The server did not confirm; the removal of the entry to be replaced is owed.
 
         Cost: 1 round trip; 2 with scopes not met.
         """
@@ -459,15 +460,15 @@ class RemoteTier(Protocol):
         new_entries: Sequence[NewEntry],
         beginnings: Sequence[Beginning | None] | None = None,
     ) -> list[Fate]:
-        """Does for each of many what :meth:`store` does; nothing is raised.
+        """Works like :meth:`store` for each of many; nothing is raised.
 
         Args:
             keys: Where.
-            new_entries: What.
-            beginnings: What the readings rest on that brought the values, ``None`` for one of no reading.
+            new_entries: The entries.
+            beginnings: The grounds of the readings that brought the values, ``None`` for one of no reading.
 
         Returns:
-            What became of each, in their order.
+            The outcome of each, in their order.
 
         Atomicity: up to 100 entries that share a bucket are stored in one step, each with a fate of its own.
         Cost: 1 round trip; 2 with scopes not met.
@@ -475,7 +476,7 @@ class RemoteTier(Protocol):
         ...
 
     async def begin(self, buckets: Sequence[Sequence[str]], wide: int) -> tuple[Beginning, ...]:
-        """Notes what a reading of the source rests on.
+        """Notes the ground of a reading of the source.
 
         Args:
             buckets: For each bucket, the name of its journal, then those of generations.
@@ -493,7 +494,7 @@ class RemoteTier(Protocol):
 
         Args:
             keys: Which entries.
-            told: Whether readings that are under way are told, so that they do not store what they read before.
+            told: Whether readings that are under way are told, so that they do not store earlier reads.
 
         Cost: 1 round trip a node.
         """
@@ -508,14 +509,14 @@ class RemoteTier(Protocol):
             keys: Entries.
 
         Returns:
-            How many of them existed on the server, and which; without a server, what was known.
+            How many of them existed on the server, and which; without a server, the known ones.
 
-        Cost: 1 round trip a node, whatever the number of entries.
+        Cost: 1 round trip a node, for any number of entries.
         """
         ...
 
     def owe(self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey]) -> None:
-        """Owes the removal of what may be out of date and could not be removed or replaced; memory forgets it at once.
+        """Owes the removal of entries that may be out of date and could not be removed or replaced; memory forgets it at once.
 
         It is removed as soon as the server takes that, and nothing that it covers is read before. Arguments as those of
         :meth:`invalidate`.
@@ -528,7 +529,7 @@ class RemoteTier(Protocol):
         Args:
             keys: The entries.
             resources: The generation of each one's resource.
-            hold_s: Seconds after which the hold ends by itself, whoever else holds the same.
+            hold_s: Seconds after which the hold ends by itself, even if others hold the same.
 
         Returns:
             The hold's token.
@@ -545,7 +546,7 @@ class RemoteTier(Protocol):
         ...
 
     async def inspect(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
-        """Returns what the tier knows of an entry, for people.
+        """Returns the tier's knowledge of an entry, for people.
 
         Args:
             key: Which entry.

@@ -26,7 +26,7 @@ def identifier(name: str, value: object) -> str:
     text; a member of an `Enum` by its value; a subclass of ``str`` by its characters.
 
     Args:
-        name: What the part is, for the error message.
+        name: The name of the part, for the error message.
         value: The part.
 
     Raises:
@@ -109,8 +109,8 @@ def check_pairs(resources: Iterable[object], order: str) -> None:
 class Scope:
     """Part of an entry's identity: two entries with different scopes never answer for each other.
 
-    A value that was loaded with somebody's rights belongs to a scope that names these rights: by ``user_id``, or by
-    ``permissions`` if everybody who has the same ones may see it. An entry that names neither is public in its tenant.
+    A value that was loaded with a user's rights belongs to a scope that names these rights: by ``user_id``, or by
+    ``permissions`` if all readers with the same ones may see it. An entry that names neither is public in its tenant.
 
     Attributes:
         tenant_id: The tenant; never optional.
@@ -148,7 +148,7 @@ class Scope:
 
     @property
     def names_reader(self) -> bool:
-        """Whether the scope says who may see the entry: a user, or a set of permissions."""
+        """Whether the scope limits the readers of the entry: a user, or a set of permissions."""
         return self.user_id is not None or self.permissions is not None
 
     @property
@@ -160,7 +160,7 @@ class Scope:
         """This scope and every more general one down to the tenant, most specific first.
 
         A scope with permissions never widens to one that names its user alone: such an entry was made with all that the
-        user may do, and who reads with permissions may be allowed less.
+        user may do, and a reader with permissions may be allowed less.
         """
         if self.is_tenant_wide:
             return (self,)
@@ -193,7 +193,7 @@ def covers(inner: Reader, outer: Reader) -> bool:
 
 
 def make_scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:
-    """Returns the scope given, else that of a tenant and of what is named inside it.
+    """Returns the scope given, else that of a tenant and of the parts named inside it.
 
     Raises:
         MissingTenantError: There is no tenant.

@@ -1,6 +1,6 @@
-"""The grammar of a server's URL: what it says, or all that is wrong with it, and never a piece of a password.
+"""The grammar of a server's URL: its parts, or all its faults, and never a piece of a password.
 
-A password that was not percent-encoded ends where the first of ``/ ? #`` stands, and what follows looks like a path,
+A password that was not percent-encoded ends where the first of ``/ ? #`` stands, and the rest looks like a path,
 an option or a host. So a message quotes nothing of the URL but words that are known beforehand.
 """
 
@@ -316,7 +316,7 @@ def _read_database(options: Mapping[str, str], otherwise: str) -> str:
 
 
 def _no_scheme(scheme: str) -> str:
-    """Returns the message; it shows a scheme only if it is a known one, for what stands there may be a password."""
+    """Returns the message; it shows a scheme only if it is a known one, for it may be a password."""
     known = ", ".join(f"{one}://" for one in ("redis", "rediss", "unix", "valkey", "redis+sentinel", "redis+cluster"))
     # Only a scheme that is in a table is repeated: in "secret://…" the word may be the password of a broken URL.
     if (instead := _OTHER_SCHEMES.get(scheme.lower())) is None:

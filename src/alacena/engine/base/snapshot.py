@@ -21,9 +21,9 @@ class Reads(msgspec.Struct, frozen=True, omit_defaults=True):
             seconds if there are some thousand entries, within a few minutes if there are a million.
         redis: On the server.
         load: By a load that the read itself began.
-        waited: By a load that somebody else had begun, in this process or another.
+        waited: By a load of another caller, in this process or another.
         stale: With an expired entry.
-        none: Nowhere: there was nothing, and nobody was asked.
+        none: Nowhere: there was nothing, and no source was asked.
     """
 
     memory: int = 0
@@ -69,7 +69,7 @@ class Refusals(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         lease: It took longer than its permission, or never had one.
-        generation: What it depends on ended meanwhile.
+        generation: A generation that it depends on ended meanwhile.
         hold: A source transaction was under way.
         late: It arrived too late.
         replication: The server lost its state.
@@ -112,10 +112,10 @@ class Fault(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """The counts of one data type of one tenant.
 
-    Counts only grow; ``entries`` and ``bytes`` are what is held.
+    Counts only grow; ``entries`` and ``bytes`` are the present contents.
 
     Attributes:
-        tenant_id: Whose; ``None``: all tenants that are not listed, or all tenants, as the place says.
+        tenant_id: The tenant; ``None``: all tenants that are not listed, or all tenants, as the place says.
         data_type: Of which type; ``None``: all types that are not listed, or all types.
         reads: By where they were answered.
         misses: By why.
@@ -194,13 +194,13 @@ class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
     """The usage that this process brought to the token ledger for one tenant, each key once.
 
     Attributes:
-        tenant_id: Whose; ``None``: all tenants that are not listed.
+        tenant_id: The tenant; ``None``: all tenants that are not listed.
         used: Tokens that a provider was paid for.
         saved: Tokens of calls that the cache answered, as the application recorded them.
         calls: Calls that were paid for.
         saved_calls: Calls that were saved.
-        used_micros: What was paid, in millionths of the currency; what has no known price is not in it.
-        saved_micros: What was not paid, likewise.
+        used_micros: Money paid, in millionths of the currency; calls without a known price are not in it.
+        saved_micros: Money saved, likewise.
     """
 
     tenant_id: str | None = None
@@ -226,7 +226,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     Tenants are listed one by one as long as there are at most
     :data:`alacena.engine.base.counts.MOST_TENANTS`; then those with the most reads and bytes are, chosen anew every ten
     seconds. The others are summed up in rows whose ``tenant_id`` is ``None``. A tenant's counts begin when it is listed;
-    ``types`` and ``total`` hold everything since the start, whoever is listed.
+    ``types`` and ``total`` hold everything since the start, for listed and unlisted ones.
 
     Attributes:
         process: The process's name: ``process_name`` of its settings, else its host and number.
@@ -240,8 +240,8 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
         rows: By tenant and data type.
         latencies: By operation.
         tokens: By tenant.
-        memory_bytes: What memory holds now.
-        memory_max_bytes: What it may hold.
+        memory_bytes: Bytes that memory holds now.
+        memory_max_bytes: The most bytes that it may hold.
         memory_entries: How many entries.
         memory_tenants: Of how many tenants.
         memory_serves: Whether memory may answer now.
@@ -250,7 +250,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
         connected: Whether the server answers; ``True`` without a server.
         mode: ``"memory"``, or how the server is reached.
         why: Why a promise does not hold, or what holds in this mode.
-        faults: What is wrong in the background.
+        faults: Faults in the background.
     """
 
     process: str

@@ -1,4 +1,4 @@
-"""Times to live: what was left out, what never expires, and what is no time at all."""
+"""Times to live: left out, without end, or not a time at all."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def shown(value: object) -> str:
 
 
 def checked(ttl: TtlOrUnset) -> TtlOrUnset:
-    """Returns a time to live that may have been left out, checked and in seconds. Raises what :func:`seconds` does."""
+    """Returns a time to live that may have been left out, checked and in seconds. Raises like :func:`seconds`."""
     return ttl if ttl is UNSET else seconds(ttl)
 
 

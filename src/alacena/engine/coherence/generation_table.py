@@ -51,13 +51,13 @@ _ALONE = _references({"": Generation("")}, "")
 
 
 class GenerationTable:
-    """Generations, the memory tier under them, and whoever waits for a key to change.
+    """Generations, the memory tier under them, and the waiters for a key to change.
 
     Everything here is synchronous: the wire's parser calls it in byte order.
 
     Args:
         memory: The memory tier it governs.
-        flights: The loads under way, which nobody may join once what they load was changed.
+        flights: The loads under way, which take no more callers once their entries were changed.
         now: The clock by which ends are dated, for people.
 
     Attributes:
@@ -149,7 +149,7 @@ class GenerationTable:
             self.memory.epoch += 1
 
     def forget_glimpsed(self, generations: Iterable[Generation]) -> None:
-        """Forgets nonces that were good for one step only: nobody would tell of their end."""
+        """Forgets nonces that were good for one step only: no one would tell of their end."""
         for generation in generations:
             nonce = generation.nonce
             self.learn(generation, None)
@@ -178,7 +178,7 @@ class GenerationTable:
 
         Args:
             entry: The key.
-            ident: What memory files it under, if the caller has it.
+            ident: Memory's name for it, if the caller has it.
         """
         if ident is None:
             self.memory.discard_wire(entry)
@@ -205,7 +205,7 @@ class GenerationTable:
         self.wake(entry, filled=False)
 
     def wake(self, entry: bytes, *, filled: bool) -> None:
-        """Tells whoever watches an entry that it may be filled, or that only its lease has changed."""
+        """Tells the watchers of an entry that it may be filled, or that only its lease has changed."""
         for watcher in self._watchers.pop(entry, ()):
             if not watcher.done():
                 watcher.set_result(filled)
@@ -228,7 +228,7 @@ class GenerationTable:
     def watch(self, entry: bytes, names: Iterable[str] = ()) -> asyncio.Future[bool]:
         """Returns a future that tells, once, that an entry may be filled (``True``), or that only its lease changed (``False``).
 
-        The lease has changed too if a generation ended that it rests on: it is nobody's then. The caller cancels
+        The lease has changed too if a generation ended that it rests on: it has no owner then. The caller cancels
         the future in the end.
 
         Args:

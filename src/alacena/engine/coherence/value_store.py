@@ -68,7 +68,7 @@ class ValueStore:
 
     Args:
         memory: The memory tier.
-        codec: Encodes what cannot be shared.
+        codec: Encodes values that cannot be shared.
         environment: The clock.
     """
 
@@ -103,14 +103,14 @@ class ValueStore:
 
         Args:
             key: Its key.
-            value: Its value; taken over, not copied, so it must be nobody else's unless it is immutable.
+            value: Its value; taken over, not copied, so it must be no other caller's unless it is immutable.
             payload: Its encoded form, where the caller has it.
             generations: The generations that it depends on.
             stamps: The nonces of these when the value was permitted.
             fresh_for_s: Seconds until it is stale, ``inf`` for ever; negative if it is stale already.
             stale_for_s: Seconds after that during which it may be served stale.
             load_s: How long its load took, in seconds: that drives the early refresh.
-            usd: What its load cost, in dollars: with the time, that is what its place in memory is worth.
+            usd: The price of its load, in dollars: with the time, that is what its place in memory is worth.
             policy: Whether it may be shared.
         """
         now = self._environment.now()
@@ -384,5 +384,5 @@ def _holds_more_than_it_shows(array: Any) -> bool:
 
 
 def _return_nothing(_: object) -> object:
-    """Returns what a look that knows only values gets for a remembered absence."""
+    """Returns the result of a look that knows only values for a remembered absence."""
     return MISSING

@@ -61,12 +61,12 @@ class Script:
 
 
 class Notification(Protocol):
-    """Rings when something is published on its channel. It says that it is worth looking, never what is there."""
+    """Rings when something is published on its channel. It says that it is worth looking, and nothing of the content."""
 
     async def wait(self, timeout_s: float) -> bool:
         """Waits for a ring, or for one that came since the last wait.
 
-        A ring may be lost (the connection was away): whoever waits must look again after a while by itself.
+        A ring may be lost (the connection was away): a waiting caller must look again after a while by itself.
 
         Returns:
             True if it rang, False if ``timeout_s`` seconds passed.
@@ -107,7 +107,7 @@ class Backend(Protocol):
         ...
 
     async def require_safe(self) -> None:
-        """Checks that the server evicts nothing, by what it said last.
+        """Checks that the server evicts nothing, by its last word.
 
         Raises:
             UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.

@@ -27,7 +27,7 @@ class TierParts:
         coherence: The generations known to this process, and memory.
         values: Puts values into memory.
         codec: Seals and opens entries.
-        flights: The loads under way; owns what works in the background.
+        flights: The loads under way; owns the background tasks.
         environment: Time and chance.
         events: Observers.
         counts: Counters.

@@ -23,7 +23,7 @@ _log = logging.getLogger("alacena")
 
 @dataclass(frozen=True, slots=True)
 class CallAttribution:
-    """For whom a call is made.
+    """The caller of a call.
 
     Attributes:
         tenant_id: The tenant.
@@ -46,12 +46,12 @@ class CallCounts:
         hits: Answered without a call of the provider, whole or as the events of a call that was under way.
         misses: Answered by the provider.
         bypasses: Passed on as they were, by reason.
-        used_tokens: What the provider charged for.
-        saved_tokens: What hits saved.
+        used_tokens: Tokens that the provider charged for.
+        saved_tokens: Tokens that hits saved.
         priced: Calls of the provider whose price is known.
         unpriced: Calls of the provider whose price is not known.
-        uncounted: Calls of the provider, and hits, whose answer does not say what it used.
-        nanodollars: What the priced calls cost, in billionths of a dollar.
+        uncounted: Calls of the provider, and hits, whose answer does not say its usage.
+        nanodollars: The price of the priced calls, in billionths of a dollar.
     """
 
     hits: int = 0
@@ -72,10 +72,10 @@ class CallCounts:
 
 
 class Accounts:
-    """Counts what calls used and saved.
+    """Counts the usage and savings of calls.
 
     Args:
-        prices: What calls cost.
+        prices: The prices of calls.
         record: Whether the cache's ledger is told.
     """
 
@@ -86,13 +86,13 @@ class Accounts:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def price(self, call: Call, ending: Ending, at: float) -> Ending:
-        """Returns the ending with what the answer costs, if that is known."""
+        """Returns the ending with the price of the answer, if that is known."""
         if ending.counts is None or not ending.is_usual:
             return ending
         return replace(ending, nanodollars=self._prices.nanodollars(ending.model, ending.counts, at=at, url=call.url))
 
     def used(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
-        """Counts a call of the provider, behind it: nobody waits for the ledger, least of all while Redis is away.
+        """Counts a call of the provider, behind it: no caller waits for the ledger, least of all while Redis is away.
 
         If Redis fails: the use is in the log, and nothing is raised: the answer is paid for.
         """
@@ -139,7 +139,7 @@ async def _record(cache: Cache, record: dict[str, Any]) -> None:
 def usage_record(
     caller: CallAttribution, call: Call, ending: Ending, counts: TokenCounts, *, saved: bool
 ) -> dict[str, Any]:
-    """Returns what the ledger is told of one call. The only place that knows how the ledger wants it.
+    """Returns the ledger's record of one call. The only place that knows how the ledger wants it.
 
     A call is named by the provider's id of its answer, so that it counts once, whoever else records it under that id. A
     hit has no such name: each one counts. The ledger totals the cost in millionths; to the billionth it is in the

@@ -1,4 +1,4 @@
-"""An answer of a provider: what is kept of it, whether it is finished, and what it used."""
+"""An answer of a provider: its kept part, whether it is finished, and its usage."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Answer:
         headers: The headers.
         body: The body, decoded.
         at: When it came, in seconds since the epoch.
-        ending: What it says of itself; kept with it.
+        ending: Its own facts; kept with it.
     """
 
     status: int
@@ -73,12 +73,12 @@ class Answer:
 
 
 class UnansweredError(Exception):
-    """The provider answered with something else than what was asked for.
+    """The provider answered with something else than asked for.
 
     It says nothing of when to ask again: the client knows that, and asks again itself.
 
     Args:
-        answer: What it answered with.
+        answer: The answer.
         asked: The ids of the embeddings that it was asked for.
     """
 
@@ -119,9 +119,9 @@ class Ending:
         reason: Why it must not be kept, in a word; empty if it may.
         response_id: The provider's own id of it, if it gave one.
         model: The model that answered.
-        counts: What it used; ``None`` if it does not say.
+        counts: The tokens used; ``None`` if it does not say.
         is_usual: Whether it was made at the provider's usual tier, for which prices are known.
-        nanodollars: What it cost when it was made, in billionths of a dollar; ``None``: not known. A hit saves just that.
+        nanodollars: Its price when it was made, in billionths of a dollar; ``None``: not known. A hit saves just that.
     """
 
     reason: str = ""
@@ -163,7 +163,7 @@ def payloads(body: bytes) -> Iterator[bytes]:
 
 
 class LastEvent:
-    """Tells, while events come, whether the last one has begun: what follows is the end of the connection."""
+    """Tells, while events come, whether the last one has begun: only the end of the connection follows."""
 
     def __init__(self) -> None:
         self.has_come = False

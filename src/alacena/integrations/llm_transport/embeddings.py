@@ -1,7 +1,7 @@
 """Embeddings by text: a call that brings many inputs asks the provider only for those that are not known.
 
 Each embedding has its part of the tokens of the call that brought it: exactly those if it came alone, else a part by the
-length of its input, so that the parts add up to what was paid.
+length of its input, so that the parts add up to the tokens paid.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class EmbeddingExchange:
 
     Args:
         send: Asks the provider.
-        accounts: Told what calls used and saved.
+        accounts: Told the usage and the savings of calls.
     """
 
     def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
@@ -132,7 +132,7 @@ class EmbeddingExchange:
     async def answer(self, job: Job) -> Any:
         """Returns the response to a call; ``None`` if it, or the provider's answer, is not understood.
 
-        The usage of the response is what was paid for it: 0 on a hit.
+        The usage of the response is the tokens paid for it: 0 on a hit.
 
         Cancellation: the provider's answer is waited for and stored: it is paid for.
         """
@@ -161,7 +161,7 @@ class EmbeddingExchange:
         return job.response(200, brought.headers, reply_to(inputs, found, brought.paid), told)
 
     def _save(self, job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> None:
-        """Counts what was not paid for now: what was known, and inputs that the call brings twice."""
+        """Counts inputs that were not paid for now: known ones, and inputs that the call brings twice."""
         tokens = sum(found[one]["tokens"] for one in inputs.ids)
         # Each id once: an input that the call brings twice was paid for once, and its second embedding is saved.
         tokens -= sum(found[one]["tokens"] for one in brought.ids)

@@ -30,7 +30,7 @@ class Exchange:
 
     Args:
         send: Asks the provider.
-        accounts: Told what calls used and saved.
+        accounts: Told the usage and the savings of calls.
     """
 
     def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
@@ -98,7 +98,7 @@ class Exchange:
     async def _begun(self, job: Job, key: _Key, own: Live, task: asyncio.Task[Lookup[Any]]) -> Live | None:
         """Returns the call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
 
-        One that had begun before cannot be had here: it may rest on what had ended by the time that ours came.
+        One that had begun before cannot be had here: it may rest on entries that had ended by the time that ours came.
         """
         begun: asyncio.Future[Live] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(key, {})
@@ -145,7 +145,7 @@ class Exchange:
         return job.response(status, headers, Stream(live.listen(), close), told)
 
     async def _stream(self, job: Job, key: _Key, live: Live, context: LoadContext) -> dict[str, Any]:
-        """Asks the provider, and tells all listeners what comes."""
+        """Asks the provider, and tells all listeners its events."""
         live.begin(context)
         self._live[key] = live
         for begun, listener in self._waiting.pop(key, {}).items():
@@ -209,7 +209,7 @@ class Exchange:
         return Answer(status=status, headers=headers, body=body, at=at, ending=ending)
 
     def _replay(self, job: Job, found: Lookup[Any]) -> Any:
-        """Returns the response to a call that somebody else made, before or at the same time."""
+        """Returns the response to a call that another caller made, before or at the same time."""
         assert found.value is not None  # a load always has an answer
         answer = answer_of(found.value)
         if answer.status != 200:

@@ -1,6 +1,6 @@
 """The two libraries in which clients speak HTTP: httpx2, and httpx, which it comes from. Either may be missing.
 
-Both have the same classes, and check that what a transport returns is of their own.
+Both have the same classes, and check that a transport returns their own.
 """
 
 from __future__ import annotations

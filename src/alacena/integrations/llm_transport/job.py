@@ -19,10 +19,10 @@ HEADER: Final = "x-alacena-cache"
 
 
 def is_hit(response: Any) -> bool:
-    """Returns whether a response cost nothing: what its usage says was paid before, and is not to be counted again.
+    """Returns whether a response cost nothing: its usage was paid before, and is not to be counted again.
 
     Args:
-        response: Anything that has ``headers``: a response, or what ``with_raw_response`` returns.
+        response: Anything that has ``headers``: a response, or the result of ``with_raw_response``.
     """
     return str(response.headers.get(HEADER, "")).startswith("hit")
 
@@ -34,12 +34,12 @@ class Job:
 
     Attributes:
         request: The request.
-        call: What it asks for.
-        rules: What may be kept of it.
+        call: The endpoint and body.
+        rules: The rules for keeping it.
         cache: Where.
-        caller: For whom.
-        scope: Whose the answer is: the tenant's, or that of one user and of what this user may do.
-        tags: What the source that it is made in depends on so far.
+        caller: The caller.
+        scope: The owner of the answer: the tenant's, or that of one user and of this user's permissions.
+        tags: The tags so far of the source that it is made in.
         document_ids: Documents that its answer is made from.
     """
 

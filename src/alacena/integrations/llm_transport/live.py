@@ -1,4 +1,4 @@
-"""An answer on its way in events: who is there from the start and who comes later hear the same ones."""
+"""An answer on its way in events: listeners from the start and later ones hear the same."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Live:
 
     @property
     def takes_listeners(self) -> bool:
-        """Whether who comes now may hear it: nothing that it rests on has ended since it began."""
+        """Whether a new listener may hear it: nothing that it rests on has ended since it began."""
         return self._context is not None and self._context.is_joinable
 
     @property
     def served(self) -> frozenset[Job]:
-        """Those who hear it, or have heard it to its last event."""
+        """Listeners that hear it, or have heard it to its last event."""
         return frozenset(self._listeners | self._heard_out)
 
     @property

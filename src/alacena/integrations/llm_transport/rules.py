@@ -36,7 +36,7 @@ _SHAPING: Final = ("openai-organization", "openai-project", "openai-beta", "anth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The answers of an endpoint or a model that may be kept, beyond what is safe for everybody.
+    """The answers of an endpoint or a model that may be kept, beyond the safe ones.
 
     Attributes:
         sampled: Keep answers of calls that ask for variety themselves: a ``temperature`` above 0, ``n`` above 1.
@@ -67,11 +67,11 @@ class Call:
     """A call of a provider, as the transport understands it.
 
     Attributes:
-        endpoint: What it asks for.
+        endpoint: The endpoint and body.
         url: The whole URL.
         model: The model that it names.
-        body: What it sends.
-        headers: Those of its headers that decide what is answered.
+        body: The parsed body.
+        headers: Those of its headers that decide the answer.
     """
 
     endpoint: Endpoint
@@ -97,10 +97,10 @@ class Call:
         return {name: value for name, value in self.body.items() if name not in _HINTS}
 
     def identity(self, *parts: object) -> str:
-        """Returns the id of what answers this call: a digest, behind the name of the model.
+        """Returns the id of the answer to this call: a digest, behind the name of the model.
 
         Args:
-            parts: What tells the answer from the others, besides URL, headers and model.
+            parts: The parts of the answer's identity, besides URL, headers and model.
         """
         whole = ["POST", self.url, self.headers, self.model, *parts]
         # Sorted: the order in which a client writes its fields decides nothing about the answer.
@@ -108,13 +108,13 @@ class Call:
 
 
 def read_call(url: str, headers: Mapping[str, str], content: bytes, vary: Iterable[str] = ()) -> Call | None:
-    """Returns what a POST of JSON asks for; ``None`` if it is no call that may ever be answered from the cache.
+    """Returns the call of a POST of JSON; ``None`` if it is no call that may ever be answered from the cache.
 
     Args:
         url: The URL.
         headers: The headers, found in any case.
         content: The body.
-        vary: More headers that decide what is answered.
+        vary: More headers that decide the answer.
     """
     endpoint = endpoint_of(url)
     if endpoint is None:
@@ -136,7 +136,7 @@ def read_call(url: str, headers: Mapping[str, str], content: bytes, vary: Iterab
 
 
 def endpoint_of(url: str) -> Endpoint | None:
-    """Returns what the path of a URL asks for; ``None``: none of what may be kept (files, batches, realtime ...)."""
+    """Returns the endpoint of a URL's path; ``None``: none of what may be kept (files, batches, realtime ...)."""
     # By its end: a gateway serves the same paths under a prefix.
     path = tuple(part for part in urlsplit(url).path.split("/") if part)
     return next((endpoint for end, endpoint in _ENDS if path[-len(end) :] == end), None)

@@ -49,22 +49,22 @@ class CachingTransport(TransportBase):
             await client.chat.completions.create(...)
 
     A call is repeated if everything that decides its answer is the same: URL, body, organisation, project, tenant and
-    user. Every response says in ``x-alacena-cache`` what became of it. A call without a tenant is passed on.
+    user. Every response says in ``x-alacena-cache`` its outcome. A call without a tenant is passed on.
 
     Args:
         inner: Speaks to the provider; ``None``: a transport of the client's library, made for the first call. A client
             that is given a transport leaves proxies to it: give one with ``proxy=`` here if you need one.
         cache: The cache; ``None``: the process-wide one.
-        tenant_id: Whose all calls are; ``None``: the ambient tenant's.
-        rules: What may be kept, for all calls or by ``"endpoint/model"``.
+        tenant_id: The tenant of all calls; ``None``: the ambient tenant's.
+        rules: Rules for keeping answers, for all calls or by ``"endpoint/model"``.
         document_ids: Told a call, names documents that its answer is made from, besides those of `based_on`, of the
             request's ``x-alacena-documents`` and of the source that the call is made in.
-        vary: Headers of requests that decide what is answered, besides those that OpenAI and Anthropic have for it: such
+        vary: Headers of requests that decide the answer, besides those that OpenAI and Anthropic have for it: such
             as those by which a gateway chooses where to send a call.
         per_user: Whether answers are those of the ambient user, if there is one, and of the permissions that the request
             or the job is served with.
-        record_usage: Whether the token ledger is told what calls used and hits saved.
-        prices: What calls cost; ``None``: genai-prices if it is installed, else nobody knows.
+        record_usage: Whether the token ledger is told the usage of calls and the savings of hits.
+        prices: The prices of calls; ``None``: genai-prices if it is installed, else they are unknown.
 
     Cancellation: of a call leaves it to the others that wait for it; the last to leave ends it.
     If Redis fails: the provider answers, and the answer is not stored.
@@ -104,7 +104,7 @@ class CachingTransport(TransportBase):
         """Returns the response to a request: from the cache, or the provider's.
 
         Raises:
-            Exception: What the inner transport raises, as it is.
+            Exception: Any error that the inner transport raises, as it is.
 
         Cost: 0 round trips if memory answers, 1 if Redis does, 2 and the provider on a miss.
         """
@@ -162,7 +162,7 @@ class CachingTransport(TransportBase):
         return await self._inner.handle_async_request(request)
 
     async def _call_of(self, request: Request) -> Call | None:
-        """Returns what a request asks for; a body that is no JSON is left unread."""
+        """Returns the call that a request makes; a body that is no JSON is left unread."""
         if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
             return None
         # A user or a password in the URL decides nothing about the answer, and has no place in an id.
@@ -181,7 +181,7 @@ class CachingTransport(TransportBase):
         return documents
 
     async def _pass_on(self, request: Request, job: Job | None, reason: str) -> Any:
-        """Returns the provider's own response; its usage is counted if somebody can be told."""
+        """Returns the provider's own response; its usage is counted if there is a ledger."""
         self.counts.bypasses[reason] += 1
         response = await self._send(request)
         told = f"bypass; reason={reason}"

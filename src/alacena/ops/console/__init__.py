@@ -1,4 +1,4 @@
-"""The console: a page that shows how a cache is, says why, and changes what an operator changes. Needs ``alacena[console]``."""
+"""The console: a page that shows how a cache is, says why, and has the actions of an operator. Needs ``alacena[console]``."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Actions:
     with this code does it. The code belongs to these parameters alone, and to the next minute.
 
     Args:
-        cache: What is changed.
+        cache: The cache to change.
         activity: Where it is written down.
         access: Knows the operator's name.
         allowed: Whether anything may be changed at all.
@@ -67,7 +67,7 @@ class Actions:
         self.allowed = allowed
 
     async def act(self, request: Request) -> Response:
-        """Asks, or does what was confirmed."""
+        """Asks, or does the confirmed action."""
         name = request.path_params["action"]
         if name not in _ACTIONS:
             return refusal(404, "action", f"there is no action {name!r}")

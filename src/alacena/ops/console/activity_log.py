@@ -1,4 +1,4 @@
-"""The activity log: what happened to a cache lately, and what was done to it from the console."""
+"""The activity log: the latest events of a cache, and the actions from the console."""
 
 from __future__ import annotations
 

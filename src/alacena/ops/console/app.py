@@ -61,7 +61,7 @@ def console_app(
 
     Args:
         cache: The cache, open on the loop that serves the application.
-        token: A secret that lets somebody in; ``None``: only ``signed_in`` does.
+        token: A secret that opens the console; ``None``: only ``signed_in`` does.
         signed_in: Returns the name of the sender of a request, ``None`` for a stranger; it must be quick.
         allow_actions: Whether dead letters may be replayed and discarded, and entries be invalidated. Each action is
             asked for twice, and logged with the operator's name.
@@ -69,7 +69,7 @@ def console_app(
         activity: The cache's observer whose lines the log shows; ``None``: only actions are shown.
 
     Raises:
-        SettingsError: Neither a token nor ``signed_in`` says who may look.
+        SettingsError: Neither a token nor ``signed_in`` names the readers.
     """
     if not token and signed_in is None:
         raise SettingsError("a console that anybody may open is refused: give token= or signed_in=")

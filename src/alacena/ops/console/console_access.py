@@ -45,7 +45,7 @@ class ConsoleAccess:
     """Knows callers by the token, or by the login of the application that the console is mounted in.
 
     Args:
-        token: The secret that lets somebody in; ``None``: only ``signed_in`` does.
+        token: The secret that opens the console; ``None``: only ``signed_in`` does.
         signed_in: Returns the name of the sender of a request, ``None`` for a stranger; ``None``: only the token counts.
         hosts: Names by which the page may be asked for, without port. Another name is refused: it may be a stranger's,
             who lets it point to this machine (DNS rebinding). Empty: any, for an application that checks them itself.
@@ -64,7 +64,7 @@ class ConsoleAccess:
         self._cookie = "" if token is None else _digest(secrets.token_bytes(32), token)
 
     def exchange(self, token: str) -> str | None:
-        """Returns what the cookie holds, for the right token; ``None`` for another one."""
+        """Returns the content of the cookie, for the right token; ``None`` for another one."""
         given = token[:_LONGEST_TOKEN].encode()
         return self._cookie if self._token is not None and hmac.compare_digest(given, self._token.encode()) else None
 

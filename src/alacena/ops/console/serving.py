@@ -24,10 +24,10 @@ async def serve(
     """Opens a cache and serves its console until it is interrupted.
 
     Args:
-        settings: The cache's; its namespace is what is shown.
+        settings: The cache's; its namespace is shown.
         host: The address to listen on.
         port: The port; 0: any that is free.
-        token: The secret that lets somebody in; ``None``: a new one is made.
+        token: The secret that opens the console; ``None``: a new one is made.
         allow_actions: Whether anything may be changed.
         host_names: Names by which the page may be asked for, beside those of this machine.
     """

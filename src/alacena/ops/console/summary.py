@@ -20,7 +20,7 @@ _TOKENS: Final = ("used", "saved", "calls", "saved_calls", "used_micros", "saved
 
 
 def overview(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
-    """Returns what these processes have counted together: a process that ends takes its counts with it."""
+    """Returns the counts of these processes together: a process that ends takes its counts with it."""
     totals = [seen.total for seen in snapshots]
     return {
         "processes": len(snapshots),

@@ -42,7 +42,7 @@ class WrongParameterError(Exception):
 
 
 class Views:
-    """Answers what the page asks.
+    """Answers the page's questions.
 
     Args:
         cache: The cache that is shown.
@@ -111,7 +111,7 @@ class Views:
         return [one.snapshot for one in members if one.snapshot is not None and process == one.name], ""
 
     async def explain(self, request: Request) -> CommandResult:
-        """Returns why a read of one entry is what it is, and what each other process knows of it."""
+        """Returns the explanation of a read of one entry, and each other process's knowledge of it."""
         # An empty field of the page stands for none.
         parts = {name: request.query_params.get(name) or None for name in _SCOPE}
         scope = Scope(_require(request, "tenant"), **parts)
@@ -141,7 +141,7 @@ class Views:
 
 
 def make_endpoint(view: View) -> Callable[[Request], Awaitable[Response]]:
-    """Returns the endpoint of a view: an error of ours is an answer that says what to do."""
+    """Returns the endpoint of a view: an error of ours is an answer with a remedy."""
 
     async def answer(request: Request) -> Response:
         try:

@@ -1,4 +1,4 @@
-"""A small exact model of the server, in this process: what memory-only mode and the simulator store things in."""
+"""A small exact model of the server, in this process: the store of memory-only mode and of the simulator."""
 
 from alacena.engine.remote.local import generic, hashes, lists, sets, sorted_sets, strings
 from alacena.engine.remote.local.keyspace import COMMANDS, Keyspace

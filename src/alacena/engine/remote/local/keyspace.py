@@ -163,7 +163,7 @@ class Keyspace:
         return self.delete(key)
 
     def sweep(self, limit: int | None = None) -> int:
-        """Deletes what has expired, as the server's background cycle does; returns how many keys that were.
+        """Deletes expired keys, as the server's background cycle does; returns how many keys that were.
 
         Args:
             limit: How many deadlines are looked at; left out: all that are over.
@@ -196,7 +196,7 @@ class Keyspace:
     # What commands are made of.
 
     def peek(self, key: bytes) -> Value | None:
-        """Returns the value of a key, whatever its type; ``None`` if it is not there (any more)."""
+        """Returns the value of a key of any type; ``None`` if it is not there (any more)."""
         deadline = self._deadlines_ms.get(key)
         # `>` here and `<=` in `set_deadline_ms`, as on the server: a key lives to the millisecond of its deadline, but
         # one that is given an expiry of now goes at once.
@@ -251,7 +251,7 @@ class Keyspace:
             self.notify_changed(key)
 
     def notify_changed(self, key: bytes) -> None:
-        """Tells whoever follows changes."""
+        """Tells the followers of changes."""
         if self.on_touch is not None:
             self.on_touch(key)
 

@@ -66,7 +66,7 @@ class LocalBackend:
         environment: Time. The keyspace's clock starts at the wall's and never steps after that.
 
     Attributes:
-        keyspace: What is stored.
+        keyspace: The stored values.
     """
 
     def __init__(self, environment: Environment) -> None:

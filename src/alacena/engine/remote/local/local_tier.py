@@ -115,7 +115,7 @@ class LocalTier:
         *,
         force: bool = False,  # noqa: ARG002 - nobody else fills
     ) -> Lease | Found | Held:
-        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`. A lease that does not stand any more is nobody's."""
+        """See :meth:`alacena.engine.base.remote_tier.RemoteTier.lease`. A lease that does not stand any more has no owner."""
         return self._lease(key, tags, settled)
 
     async def lease_many(self, asked: Sequence[LeaseRequest]) -> list[Permit | BackendError]:

@@ -1,4 +1,4 @@
-"""Beginnings of readings on the server: what is current before the source is read."""
+"""Beginnings of readings on the server: the state before the source is read."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Beginnings:
-    """Notes what readings rest on.
+    """Notes the grounds of readings.
 
     Args:
         nodes: The servers.
-        coherence: What this process knows of generations.
+        coherence: This process's knowledge of generations.
         environment: Nonces.
         timeout_s: How long a script may take.
     """

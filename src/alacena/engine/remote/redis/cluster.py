@@ -103,7 +103,7 @@ class Cluster:
             await link.close()
 
     def links(self) -> Sequence[Link]:
-        """Returns the links to everybody who has a slot."""
+        """Returns the links to every server with a slot."""
         return [self._link_at(address) for address in sorted(self._map.owners(), key=str)]
 
     def link_for(self, key: Key) -> Link:
@@ -299,7 +299,7 @@ class _At:
         )
 
     async def wait_up(self, *, timeout_s: float) -> bool:
-        """Waits for the key's master, whoever that is by then."""
+        """Waits for the key's master, whichever server that is by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         # In slices: while its old master is waited for, the slot may be given to another one.

@@ -31,7 +31,7 @@ class Kind(Enum):
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again when nobody knows what became of the first."""
+        """Whether it may be sent again when the outcome of the first is unknown."""
         return self in (Kind.READ, Kind.IDEMPOTENT)
 
 
@@ -170,7 +170,7 @@ _LASTING_WORDS: Final = (
 
 
 def is_lasting(error: BaseException | None) -> bool:
-    """Returns whether a refusal at connect lasts until somebody changes the settings: a wrong password, a wrong database.
+    """Returns whether a refusal at connect lasts until the settings change: a wrong password, a wrong database.
 
     All others pass by themselves: no room for another client, data being loaded, a script that blocks the server.
     """
@@ -195,7 +195,7 @@ def _has(command: Command, words: frozenset[str]) -> bool:
 
 
 def _word(argument: Argument) -> str:
-    """Returns a keyword in capitals; nothing for what is too long to be one, such as a value."""
+    """Returns a keyword in capitals; nothing for a word too long to be one, such as a value."""
     if not isinstance(argument, str | bytes) or len(argument) > _LONGEST_WORD:
         return ""
     text = argument if isinstance(argument, str) else argument.decode("ascii", "replace")

@@ -52,7 +52,7 @@ class Debts:
         return bool(self._count or self._whole or self._everything)
 
     def __contains__(self, name: object) -> bool:
-        """Returns whether a generation or an entry is covered by what is owed."""
+        """Returns whether a generation or an entry is covered by a debt."""
         if self._everything:
             return True
         text = name.decode() if isinstance(name, bytes) else str(name)
@@ -60,7 +60,7 @@ class Debts:
         return bucket in self._whole or text in self._buckets.get(bucket, ())
 
     def readable(self, keys: Sequence[EntryKey], values: Sequence[bytes | None]) -> Sequence[bytes | None]:
-        """Returns the values of entries, the first of ``values``; what is owed a removal is not there."""
+        """Returns the values of entries, the first of ``values``; an entry with an owed removal is not there."""
         if not self:
             return values[: len(keys)]
         return [None if key.entry in self else value for key, value in zip(keys, values, strict=False)]
@@ -71,7 +71,7 @@ class Debts:
         return bool(self._everything)
 
     def add(self, name: str) -> str:
-        """Notes that a generation or an entry must go. Returns what is owed for it: the same, or what covers it."""
+        """Notes that a generation or an entry must go. Returns the debt for it: the same, or one that covers it."""
         if self._everything:
             # A serial of its own: the scan that is under way may be past this name's bucket, and must not settle it.
             self._everything = next(self._serial)
@@ -96,7 +96,7 @@ class Debts:
         return self._tenant_generation(bucket)
 
     def payments(self) -> Iterator[tuple[str, Mapping[str, int]]]:
-        """Yields what to remove: one bucket's names in each step, with the serial numbers to settle them by."""
+        """Yields the names to remove: one bucket's names in each step, with the serial numbers to settle them by."""
         for bucket in list(self._whole):
             # Looked up anew in each step: between two of them the payer awaits, and debts are settled and widened
             # meanwhile.
@@ -110,7 +110,7 @@ class Debts:
     def command(self, verb: str, bucket: str, names: Mapping[str, int]) -> Command:
         """Returns the one command that removes them: entries with their leases, and the bucket's journal.
 
-        The journal does not name what was owed: a reading that remembers it is refused, as if any had ended.
+        The journal does not name the debts: a reading that remembers it is refused, as if any had ended.
         """
         keys: dict[str, None] = {}
         for name in names:

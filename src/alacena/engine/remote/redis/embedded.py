@@ -48,7 +48,7 @@ class EmbeddedServer:
     """A Valkey that belongs to this process: a unix socket in a private folder, no port, nothing kept on disk.
 
     It ends with ``close()`` and with the process, even a killed one; it does not hear the terminal's Ctrl-C, so that
-    what is under way can be finished first. Needs the extra ``embedded`` and a POSIX system.
+    work under way can be finished first. Needs the extra ``embedded`` and a POSIX system.
 
     Args:
         options: More of the server's command line, such as ``("--maxmemory", "64mb")``.
@@ -106,7 +106,7 @@ class EmbeddedServer:
             await asyncio.get_running_loop().run_in_executor(None, _wait, guard)
 
     def end_if_orphaned(self) -> None:
-        """Ends it if the event loop that it was started on has ended: nobody is left to await :meth:`close`."""
+        """Ends it if the event loop that it was started on has ended: no task is left to await :meth:`close`."""
         if self._loop is None or not self._loop.is_closed():
             return
         guard, self._guard, self._folder = self._guard, None, None

@@ -120,7 +120,7 @@ class Entries:
     def keep(
         self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], stamps: Sequence[tuple[Generation, bytes]]
     ) -> None:
-        """Puts what was just stored into memory: entries of one type that depend on the same generations."""
+        """Puts entries that were just stored into memory: entries of one type that depend on the same generations."""
         generations, nonces = zip(*stamps, strict=True)
         if len(keys) > 1:
             self._values.keep_new(keys, new_entries, generations, nonces)

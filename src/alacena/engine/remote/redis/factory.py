@@ -39,7 +39,7 @@ async def open_redis(
     Args:
         parts: The parts of the cache.
         credentials: Gives user and password at each connect.
-        closers: What ends the cache; what ends the connections is put there.
+        closers: End the cache; those of the connections are put there.
 
     Returns:
         The tier, the store, and the URL under which other processes reach the same server.

@@ -56,7 +56,7 @@ class Facts:
 
     @staticmethod
     def questions() -> list[Command]:
-        """Returns what to ask with each heartbeat."""
+        """Returns the questions of each heartbeat."""
         # Two questions: servers before 7.0 take one section at a time.
         return [("INFO", "memory"), ("INFO", "persistence")]
 
@@ -70,7 +70,7 @@ class Facts:
 
     @staticmethod
     def introduction() -> list[Command]:
-        """Returns what to ask a new connection: its server's name, and to know our scripts."""
+        """Returns the questions to a new connection: its server's name, and to know our scripts."""
         return [("INFO", "server"), *(("SCRIPT", "LOAD", script.source) for script in CACHE_SCRIPTS)]
 
     def read_introduction(self, replies: Sequence[Reply]) -> None:

@@ -1,4 +1,4 @@
-"""Waiting until a node has its writes on disk: whoever waits at the same time is answered together."""
+"""Waiting until a node has its writes on disk: callers that wait at the same time are answered together."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _MOMENT_S = 0.05
 
 
 class Fsyncs:
-    """Asks whether writes are on disk, on a connection apart, because the question holds up everybody behind it.
+    """Asks whether writes are on disk, on a connection apart, because the question holds up all commands behind it.
 
     ``WAITAOF`` alone does not say so: servers of several versions (Redis 7.4, Valkey 9.1) answer it before the fsync
     if nothing is written for a moment. If the server does not sync each write, we therefore wait until an fsync of
-    what came before is due, give it a moment to begin, and hear that none is under way any more and none has failed;
+    earlier writes is due, give it a moment to begin, and hear that none is under way any more and none has failed;
     all in one exchange, so that a server which was restarted in between has not answered.
 
     A caller that comes while a question is open cannot be answered by it; all such callers share the next one.
@@ -62,7 +62,7 @@ class Fsyncs:
             return False
 
     async def close(self) -> None:
-        """Ends the connection; whoever waits still is told."""
+        """Ends the connection; callers that still wait are told."""
         self._closed = True
         if self._topology is not None:
             await self._topology.close()
@@ -136,7 +136,7 @@ def _at_rest(info: Reply) -> bool:
 
 
 def _is_confirmed(replies: list[Reply], replicas: int) -> bool:
-    """Returns whether the mark was written, and what came before it is on disk."""
+    """Returns whether the mark was written, and earlier writes are on disk."""
     if any(isinstance(reply, ServerReplyError) for reply in replies):
         return False
     own, others = replies[1]

@@ -1,4 +1,4 @@
-"""Holds on the server: readers bypass entries while a source transaction changes what they hold."""
+"""Holds on the server: readers bypass entries while a source transaction changes their source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Holds:
 
     Args:
         nodes: The servers.
-        coherence: Memory and generations, which forget what is held.
+        coherence: Memory and generations, which forget the held entries.
         environment: Tokens.
         timeout_s: How long a script may take.
     """

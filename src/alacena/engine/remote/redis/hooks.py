@@ -44,7 +44,7 @@ class Hooks(Generic[L]):
         on_failed: An attempt to connect, or to learn where to, has failed; it is made again. Given the link, if there is
             one already, the address, if it is known, and the reason.
         on_push: A push came, in byte order with the answers around it; also while ``prepare`` runs.
-        on_error: The server answered with an error; whoever asked was told already.
+        on_error: The server answered with an error; its caller was told already.
         beat: Awaited every ``beat_s`` on the living connection; if it raises, the connection is given up.
     """
 

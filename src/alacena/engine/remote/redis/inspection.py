@@ -1,4 +1,4 @@
-"""Inspection of one entry on the server: whether a read would take it, and if not, what ended."""
+"""Inspection of one entry on the server: whether a read would take it, and if not, which generation ended."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _sound(replies: list[Reply]) -> list[Any]:
 
 
 def _describe_generation(name: str) -> str:
-    """Returns what a generation stands for, in words for people: ``type document``, ``resource document:d1``."""
+    """Returns the meaning of a generation, in words for people: ``type document``, ``resource document:d1``."""
     kind, _, rest = name.rpartition("}:")[2].partition(":")
     if kind == MANY[1:]:
         return "anything of the tenant"
@@ -153,7 +153,7 @@ def _describe_generation(name: str) -> str:
 
 
 def _describe_tag(tag: str) -> str:
-    """Returns what a tag of an entry stands for, in words for people: ``document d1``, ``tag prices``."""
+    """Returns the meaning of a tag, in words for people: ``document d1``, ``tag prices``."""
     if tag.startswith(MARK):
         return _describe_generation("}:" + tag[1:])
     kind, _, rest = tag.partition(":")

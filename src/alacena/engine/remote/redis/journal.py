@@ -1,8 +1,8 @@
-"""The journal of a bucket: what ended, for loads and readings that know what they rest on only when they are done.
+"""The journal of a bucket: its ends, for loads and readings that know their tags only when they are done.
 
 It is a string that only grows: a name of its own, at random, and then a digest of each generation that ended: a tag's, a
 resource's, a type's or a scope's; and of each entry that was deleted. A lease and the beginning of a reading remember the
-name and how long it was. The fill reads on from there, the store of a reading too: what follows is all that ended since.
+name and how long it was. The fill reads on from there, the store of a reading too: the lines after it are all ends since.
 If the name is another one, the journal was lost, evicted or begun anew, and any may have ended.
 """
 
@@ -84,8 +84,8 @@ def tells_of(name: bytes, since: bytes, remembered: bytes, tags: Iterable[str]) 
     """Returns whether one of the tags may have ended.
 
     Args:
-        name: What the journal is called now.
-        since: What was written to it since the lease.
+        name: The journal's present name.
+        since: The lines since the lease.
         remembered: Its state at the lease.
         tags: Their generations.
     """

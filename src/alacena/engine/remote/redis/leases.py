@@ -1,4 +1,4 @@
-"""Leases on the server: asked for, many at once, renewed, given back, or used to end what they were to replace."""
+"""Leases on the server: asked for, many at once, renewed, given back, or used to end the entries to be replaced."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LeaseTimes:
 
     Attributes:
         budget_s: The longest that a request for a lease waits for its answer.
-        timeout_s: The longest that a script may take, if what it does must not be left undone.
+        timeout_s: The longest that a script may take, if its work must not be left undone.
         lease_ms: The life of a lease.
     """
 
@@ -50,7 +50,7 @@ class _Terms:
     """The terms on which the leases of one call are asked for.
 
     Attributes:
-        token: Whose they are; the server's history, as far as it is known, is part of it.
+        token: Their scope; the server's history, as far as it is known, is part of it.
         epoch: That history.
         journal: Stands for the bucket's journal.
         noted: The journal's state when the leases were given.
@@ -72,8 +72,8 @@ class Leases:
 
     Args:
         nodes: The servers.
-        entries: Judges what is there instead.
-        coherence: Memory, which forgets what a lease has ended.
+        entries: Judges the entries there instead.
+        coherence: Memory, which forgets entries that a lease has ended.
         environment: Chance.
         times: How long answers may take, and leases last.
     """
@@ -155,7 +155,7 @@ class Leases:
                 waiter.set_result(answer)
 
     def _end_gathered(self, gathered: _Gathered, task: asyncio.Task[None]) -> None:
-        """Leaves nobody waiting, however the call ended; one that was cancelled at once has not even begun."""
+        """Leaves no caller waiting, however the call ended; one that was cancelled at once has not even begun."""
         self._tasks.discard(task)
         if self._gathered is gathered:
             self._gathered = []

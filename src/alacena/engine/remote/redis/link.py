@@ -31,14 +31,14 @@ T = TypeVar("T")
 class Link:
     """A connection that comes back: it connects, reconnects with full jitter, and never gives up.
 
-    While it is down, what is asked for fails at once with ``BackendUnavailableError``; only during the very first
+    While it is down, commands fail at once with ``BackendUnavailableError``; only during the very first
     attempt to connect may callers wait, up to their own timeout.
 
     Args:
         address: The server's place, or a function that finds it out before each attempt.
         access: User, password, database, TLS.
         environment: Time and chance.
-        hooks: What happens around the connections.
+        hooks: Called around the connections.
         settings: Times and bounds.
         opener: Opens the transport; a simulation brings its own.
     """
@@ -129,7 +129,7 @@ class Link:
         Args:
             command: Name and arguments.
             timeout_s: For all attempts together.
-            repeatable: Whether a second execution does no harm; by default what `classify` says.
+            repeatable: Whether a second execution does no harm; by default by `classify`.
 
         Cost: one round trip.
         If Redis fails: ``BackendUnavailableError``, ``OutcomeUnknownError``, or the server's own ``ServerReplyError``.
@@ -307,7 +307,7 @@ class Link:
             await asyncio.wait({self._change}, timeout=timeout_s)
 
     def _announce(self) -> None:
-        """Wakes who waits for a change."""
+        """Wakes the callers that wait for a change."""
         change = self._change
         if change is not None and self._loop is not None:
             self._change = self._loop.create_future()

@@ -47,7 +47,7 @@ class NodeTable(Protocol):
     """The nodes of one topology, as far as a node uses them."""
 
     def refresh(self) -> None:
-        """Takes over what the nodes vouch for together."""
+        """Takes over the nodes' common word."""
         ...
 
     def at(self, link: Link) -> Node:
@@ -61,18 +61,18 @@ class Node:
     Args:
         link: The supervised connection to it.
         topology: Finds the server that has a key, should it have moved.
-        coherence: The generations, and what dies with them.
+        coherence: The generations, and the entries under them.
         environment: The clock.
         settings: The staleness bound and the namespace.
         table: The nodes of the topology, told when ``serving_until`` changed; ``None``: nothing is redirected.
 
     Attributes:
         link: The connection.
-        fetch: Asks for one entry by the shortest way: ``Topology.fetch``, or one that bars what is owed.
+        fetch: Asks for one entry by the shortest way: ``Topology.fetch``, or one that bars owed entries.
         tracked: Whether pushes are sure to come; only then a nonce is good for more than the step that it came in.
-        facts: What the server says of itself, and which rights are missing.
+        facts: The server's facts about itself, and which rights are missing.
         refuses_writes: Why the server takes no writes now; empty while it does.
-        offset_ms: What the server's clock shows, in milliseconds since the epoch, when ours shows 0.
+        offset_ms: The server's clock, in milliseconds since the epoch, when ours shows 0.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class Node:
         self.expect_minted(generations, nonces, mint)
 
     def unlearn(self, generations: Iterable[Generation]) -> None:
-        """Keeps no nonce that nobody would tell the end of: what this server has just said was good for one step."""
+        """Keeps no nonce with an untold end: the last word of this server was good for one step."""
         # 1. Tracking is off; a reply says that the generation has nonce N.
         # 2. Another process ends it. Nobody tells us.
         # 3. With N still known, a later read compares an entry's stamp with N and takes a dead entry for alive.
@@ -419,7 +419,7 @@ class Node:
         """Switches memory on until the instant given, or off if there is a doubt.
 
         Entries that came into memory while there was a doubt were filled without the proof that pushes arrive: they go. And if
-        a doubt begins, what was known of generations goes: nobody is sure to tell of their end.
+        a doubt begins, the known generations go: their ends may be untold.
         """
         # True at a change in either direction, as `tracked` is still what it was. `forget_all` switches memory off:
         # `_serve` is last.

@@ -1,4 +1,4 @@
-"""The servers of one cache: who holds which key, until when memory may be served, and what they vouch for together."""
+"""The servers of one cache: the owner of each key, until when memory may be served, and their common word."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Nodes:
     """The nodes of a topology, and the removals that they still owe.
 
     Args:
-        coherence: The generations, and what dies with them.
+        coherence: The generations, and the entries under them.
         flights: Owns the work of making up for removals that failed.
         environment: Time and chance.
         settings: Bounds and budgets.
@@ -52,7 +52,7 @@ class Nodes:
     Attributes:
         topology: The servers; from :meth:`attach` on.
         by_slot: Whether the keys of a command must share a slot.
-        debts: The removals that no server has confirmed; what is in it must not be read.
+        debts: The removals that no server has confirmed; these entries must not be read.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Nodes:
         return self.topology.fetch if connection is None else connection.fetch
 
     def group_keys(self, keys: Sequence[bytes]) -> list[tuple[Node, list[int]]]:
-        """Returns indexes of the keys, by what may be asked in one command."""
+        """Returns indexes of the keys, by the keys that may be asked in one command."""
         groups: dict[Any, tuple[Node, list[int]]] = {}
         for index, key in enumerate(keys):
             mark = self.group(key)
@@ -133,9 +133,9 @@ class Nodes:
         return list(groups.values())
 
     def on_slots_moved(self, _: frozenset[int]) -> None:
-        """Drops what was filled through a slot's old owner: its connection tells of no changes any more.
+        """Drops entries that were filled through a slot's old owner: its connection tells of no changes any more.
 
-        Nor does a push that is expected there say anything about who wrote, should the slot come back.
+        Nor does a push that is expected there say anything about the writer, should the slot come back.
         """
         for node in self._nodes.values():
             node.forget_expectations()
@@ -143,9 +143,9 @@ class Nodes:
         self.refresh()
 
     async def prepare(self, link: Link, connection: Connection) -> None:
-        """Prepares a new connection: pays what is owed, as far as it is taken, then makes it fit to serve.
+        """Prepares a new connection: pays its debts, as far as they are taken, then makes it fit to serve.
 
-        A removal that is not taken stays owed, and bars what it covers on this connection too.
+        A removal that is not taken stays owed, and bars its entries on this connection too.
         """
         # Debts first: nobody else has this connection yet, so that removals are the first that the server hears.
         await self._removals.pay_over(connection)
@@ -199,15 +199,15 @@ class Nodes:
         *,
         settled: Callable[[], None],
     ) -> Ended:
-        """Sends removals; what is not confirmed is owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
+        """Sends removals; unconfirmed ones are owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
         return await self._removals.send(removals, generations, keys, settled=settled)
 
     def owe(
         self, generations: Sequence[Sequence[str]], keys: Sequence[EntryKey], error: BackendError | None = None
     ) -> None:
-        """Owes removals: they are tried until a server confirms them, and what they cover is not read before.
+        """Owes removals: they are tried until a server confirms them, and their entries are not read before.
 
-        For whoever changed the source and could not make the server forget what it has: a removal that failed, a value
+        For a caller that changed the source and could not make the server forget its entry: a removal that failed, a value
         that could not be stored in the place of an older one, a hold that could not be set. Memory forgets at once.
         Owing the same again costs nothing.
 
@@ -255,7 +255,7 @@ class Nodes:
         return self._nodes.values()
 
     def refresh(self) -> None:
-        """Says until when memory may be served, by what the nodes vouch for."""
+        """Says until when memory may be served, by the nodes' word."""
         nodes = self.all()
         # Memory has one instant for all of its entries: the server that vouches least decides.
         until = min((node.serving_until for node in nodes), default=_NEVER)

@@ -23,7 +23,7 @@ class Notices:
 
     Args:
         health: Where the faults are kept until they have passed.
-        events: Who is told.
+        events: Told of them.
     """
 
     def __init__(self, health: Health, events: Events) -> None:

@@ -1,4 +1,4 @@
-"""Bells over a connection of their own: what is published on a channel wakes who listens to it here."""
+"""Bells over a connection of their own: a message on a channel wakes its listeners here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RedisNotification:
-    """A channel's ring, remembered until somebody waits for it."""
+    """A channel's ring, remembered until a caller waits for it."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
@@ -43,8 +43,8 @@ class _Channel:
     """One channel.
 
     Attributes:
-        bells: Who listens to it.
-        heard: Whether the server has confirmed the subscription: what is published after that rings.
+        bells: Its listeners.
+        heard: Whether the server has confirmed the subscription: later messages ring.
         answered: Set once it has confirmed it, or refused it.
         missed: Whether something may have been published while the connection was away.
     """
@@ -63,7 +63,7 @@ class _Channel:
 class Notifier:
     """All channels of one cache.
 
-    In a cluster every node is listened to, so that the one on which a script publishes sees that somebody listens.
+    In a cluster every node is listened to, so that the one on which a script publishes sees a listener.
     Repetitions by the others are ignored, unless that one is away.
 
     Args:
@@ -88,7 +88,7 @@ class Notifier:
 
     @asynccontextmanager
     async def listen(self, name: bytes) -> AsyncIterator[RedisNotification]:
-        """Yields a bell for a channel, which rings at what is published from now on.
+        """Yields a bell for a channel, which rings at each message from now on.
 
         If the server does not confirm that in time, or refuses it, the bell is given all the same: it rings once the
         connection is back, because something may have been missed.
@@ -111,7 +111,7 @@ class Notifier:
                 self._leave(name, channel)
 
     async def close(self) -> None:
-        """Wakes whoever waits, and ends the connection."""
+        """Wakes the waiting callers, and ends the connection."""
         self._closed = True
         for channel in self._channels.values():
             channel.ring()
@@ -137,7 +137,7 @@ class Notifier:
         channel.missed |= not channel.heard
 
     def _leave(self, name: bytes, channel: _Channel) -> None:
-        """Unsubscribes when nobody listens. Not before the subscription is confirmed: the next one would be mistaken."""
+        """Unsubscribes a channel without a listener. Not before the subscription is confirmed: the next one would be mistaken."""
         # 1. The last listener leaves while SUBSCRIBE is unconfirmed; UNSUBSCRIBE is sent.
         # 2. A new listener subscribes, and takes the first confirmation for its own.
         # 3. The server then executes UNSUBSCRIBE: the new listener would wait for rings that never come.
@@ -165,7 +165,7 @@ class Notifier:
             self._refuse(error.__cause__)
 
     def _refuse(self, refusal: ServerReplyError) -> None:
-        """Notes that the server lets us listen to nothing: nobody waits for its word, and each new connection asks again."""
+        """Notes that the server lets us listen to nothing: no caller waits for its word, and each new connection asks again."""
         if self._refused is None and self._channels:
             self._refused = next(iter(self._channels))
             self._told(refusal)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class RedisBackend:
-    """Coordination verbs on the server: what it did not confirm is raised.
+    """Coordination verbs on the server: an unconfirmed one raises.
 
     Args:
         nodes: The servers.
@@ -68,7 +68,7 @@ class RedisBackend:
     async def wait_aof(self, key: str, *, replicas: int = 0, timeout_s: float = 5.0) -> bool:
         """See :meth:`alacena.engine.remote.backend.Backend.wait_aof`.
 
-        Cost: 2 round trips, shared by all who wait at the time, and with ``appendfsync everysec`` 1.1 to 2.2 s, because
+        Cost: 2 round trips, shared by all callers of the time, and with ``appendfsync everysec`` 1.1 to 2.2 s, because
         ``WAITAOF`` is not believed alone (see :mod:`alacena.engine.remote.redis.fsync`); with ``always`` no more than that.
         Needs Valkey, or Redis 7.2 or newer, and the rights to ``WAITAOF``, ``INFO`` and ``BLPOP``. If ``CONFIG GET`` is
         refused, the server is taken to sync each second.

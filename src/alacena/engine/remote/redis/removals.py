@@ -58,7 +58,7 @@ class Servers(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Takes over what the nodes vouch for together."""
+        """Takes over the nodes' common word."""
         ...
 
 
@@ -67,14 +67,14 @@ class Removals:
 
     Args:
         nodes: The servers.
-        coherence: What this process forgets.
+        coherence: The memory of this process.
         flights: Owns the work of making up for removals that failed.
         environment: Time and chance.
         settings: Budgets and the namespace.
         notices: Tells operators.
 
     Attributes:
-        debts: What is owed, and bars reads.
+        debts: The owed removals, which bar reads.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Removals:
         *,
         settled: Callable[[], None],
     ) -> Ended:
-        """Sends removals, each to the node of its key; what is not confirmed is owed.
+        """Sends removals, each to the node of its key; unconfirmed ones are owed.
 
         Args:
             removals: In the order in which a node must execute them.
@@ -117,7 +117,7 @@ class Removals:
             How many keys the counted ones removed, and which.
 
         Raises:
-            BackendError: Not every node confirmed. It will be tried until one does, and what is owed is not read before.
+            BackendError: Not every node confirmed. It will be tried until one does, and owed entries are not read before.
         """
         groups: dict[int, list[Removal]] = {}
         for removal in removals:
@@ -144,7 +144,7 @@ class Removals:
     async def _send(
         self, group: Sequence[Removal], owe: Callable[[BackendError], None], settled: Callable[[], None]
     ) -> list[Any]:
-        """Sends what may be asked together."""
+        """Sends commands that may be asked together."""
 
         def settle(replies: list[Reply]) -> list[Any]:
             settled()
@@ -199,11 +199,11 @@ class Removals:
             self._payment = self._flights.own(self._make_up())
 
     def guard(self, node: Node) -> None:
-        """Lets a node's shortest way look at what is owed, while something is."""
+        """Lets a node's shortest way look at the debts, while there are any."""
         node.fetch = self._fetch if self.debts else self._nodes.shortest_way(node)
 
     async def pay_over(self, connection: Connection) -> None:
-        """Pays what a new connection takes; the rest stays owed.
+        """Pays the debts that a new connection takes; the rest stays owed.
 
         Raises:
             BackendError: The connection gives no answer.
@@ -230,7 +230,7 @@ class Removals:
             self._verb = "DEL" if self._verb == "UNLINK" else "UNLINK"
 
     def _bar(self, name: str) -> None:
-        """Owes one removal; if a wider one covers it from now on, what that one covers is forgotten too."""
+        """Owes one removal; if a wider one covers it from now on, the debts under that one are forgotten too."""
         covering = self.debts.add(name)
         if not covering:
             self._coherence.forget_all()
@@ -243,7 +243,7 @@ class Removals:
             self.guard(node)
 
     def _fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
-        """Runs ``Topology.fetch`` while something is owed: what is covered is not there."""
+        """Runs ``Topology.fetch`` while something is owed: covered entries are not there."""
         if key not in self.debts:
             return self._nodes.topology.fetch(key, settle, timeout_s)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -251,7 +251,7 @@ class Removals:
         return answer
 
     async def _make_up(self) -> None:
-        """Sends what is owed again and again until it is confirmed."""
+        """Sends owed removals again and again until they are confirmed."""
         pause_s = _RETRY_S
         while self.debts:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
@@ -264,7 +264,7 @@ class Removals:
                 return
 
     async def _pay_all(self) -> None:
-        """Tries to pay what is owed, each at its node; one that refuses or keeps silent is asked no more this time."""
+        """Tries to pay the debts, each at its node; one that refuses or keeps silent is asked no more this time."""
         topology = self._nodes.topology
 
         async def ask(key: bytes, command: Command, settle: Callable[[list[Reply]], None]) -> None:
@@ -317,7 +317,7 @@ class Removals:
         self._forgive()
 
     def _forgive(self) -> None:
-        """Reads again what is not owed any more."""
+        """Reads entries again that are not owed any more."""
         if not self.debts:
             self._coherence.barred = None
             self._notices.report_paid()

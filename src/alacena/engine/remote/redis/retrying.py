@@ -38,7 +38,7 @@ class Asked(Protocol):
         ...
 
     async def wait_up(self, *, timeout_s: float) -> bool:
-        """Waits until there is somebody to ask."""
+        """Waits until there is a server to ask."""
         ...
 
 
@@ -55,7 +55,7 @@ async def persist(
 
     Args:
         asked: Where.
-        command: What.
+        command: The command.
         settle: Given the answer inside the parser, but not an error that is answered by asking again.
         load: Sent before the command when the server has forgotten its script.
         timeout_s: For all attempts together.
@@ -111,7 +111,7 @@ async def _again_soon(
 
 
 def _not_executed(error: BackendError) -> bool:
-    """Returns whether an error speaks of its own attempt alone, and leaves open what became of an earlier one."""
+    """Returns whether an error speaks of its own attempt alone, and leaves the outcome of an earlier one open."""
     return isinstance(error, BackendUnavailableError) or _remedy(error) in (Remedy.WAIT, Remedy.REDISCOVER)
 
 

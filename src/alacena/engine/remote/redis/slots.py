@@ -43,7 +43,7 @@ class SlotMap:
         return self._owners[slot]
 
     def owners(self) -> frozenset[Address]:
-        """Returns everybody who has a slot. Found out once a change of the map: heartbeats ask for it."""
+        """Returns every server with a slot. Found out once a change of the map: heartbeats ask for it."""
         if self._distinct is None:
             self._distinct = frozenset(owner for owner, _ in groupby(self._owners) if owner is not None)
         return self._distinct
@@ -106,7 +106,7 @@ class Redirection:
 
     Attributes:
         slot: The slot.
-        address: Who has it, or is about to.
+        address: The server that has it, or is about to.
         passing: Only this once (``ASK``): the slot is on its way there.
     """
 

@@ -1,4 +1,4 @@
-"""Entries on their way to the server: what each rests on, and which of them share a call."""
+"""Entries on their way to the server: the ground of each, and which of them share a call."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Ground(NamedTuple):
 
 
 class StoreItem(msgspec.Struct, eq=False, gc=False):
-    """One entry on its way: with what it is stored under, its bytes, and what it was read since."""
+    """One entry on its way: with its names, its bytes, and the beginning of its reading."""
 
     key: EntryKey
     token: bytes
@@ -58,7 +58,7 @@ class StoreItem(msgspec.Struct, eq=False, gc=False):
 
 
 def is_large(items: Sequence[StoreItem]) -> bool:
-    """Returns whether what is to be sent is one entry that goes in pieces."""
+    """Returns whether the batch is one entry that goes in pieces."""
     return len(items) == 1 and len(items[0].sealed) > uploads.PIECE_BYTES
 
 

@@ -112,7 +112,7 @@ class Stores:
         return fates
 
     async def _each_slot(self, keys: Sequence[EntryKey], act: Callable[[_Pick], Awaitable[list[Fate]]]) -> list[Fate]:
-        """Acts on entries, those that may share a call together, and returns what became of each.
+        """Acts on entries, those that may share a call together, and returns the outcome of each.
 
         If a call fails, it failed for all entries that it was for. ``act`` is given a function that picks, of things by
         entry, those of one slot.
@@ -436,7 +436,7 @@ def _collect_nonces(leases: Sequence[Lease], new_entries: Sequence[NewEntry]) ->
 
 
 def _result_of(fates: Sequence[Fate]) -> Refusal:
-    """Returns what became of one entry.
+    """Returns the outcome of one entry.
 
     Raises:
         BackendError: The server did not confirm.

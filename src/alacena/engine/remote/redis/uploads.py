@@ -1,4 +1,4 @@
-"""Large values on their way to the server: in pieces, so that what others ask for goes in between."""
+"""Large values on their way to the server: in pieces, so that other commands go in between."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Uploads:
         Raises:
             BackendError: A piece was not confirmed.
 
-        Cost: 1 round trip for each :data:`PIECE_BYTES`. One piece is on its way to a server at a time, whoever sends it.
+        Cost: 1 round trip for each :data:`PIECE_BYTES`. One piece is on its way to a server at a time, for all senders.
         """
         # A name for this upload alone: the pieces of two senders must not mix.
         name = key.name_parts(self._environment.token(16))

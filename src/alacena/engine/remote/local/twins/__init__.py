@@ -1,4 +1,4 @@
-"""The scripts' twins: each does in Python what the file of its name in ``engine/remote/redis/lua`` does on a server.
+"""The scripts' twins: each does in Python the work of the file of its name in ``engine/remote/redis/lua`` does on a server.
 
 They are kept line by line beside their scripts on purpose: a differential test runs both on the same history.
 """

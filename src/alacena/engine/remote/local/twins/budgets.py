@@ -20,7 +20,7 @@ def _now(server: TwinServer, data: bytes) -> tuple[int, int]:
 
 
 def _free(server: TwinServer, data: bytes, opened: bytes, now: int) -> bool:
-    """Frees what ran out, up to a bound; True if there is more."""
+    """Frees reservations that ran out, up to a bound; True if there is more."""
     expired = server.due(opened, _FREED_AT_ONCE + 1, now)
     for gone in expired[:_FREED_AT_ONCE]:
         server.call("HINCRBY", data, "reserved", -server.number("HGET", data, b"a:" + gone))
@@ -78,7 +78,7 @@ def budget_reserve(server: TwinServer, keys: list[bytes], args: list[bytes]) -> 
 
 @twin
 def budget_settle(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Turns a reservation into what was really spent."""
+    """Turns a reservation into the amount really spent."""
     data, opened, done = keys
     reservation, actual, remember_ms, keep_ms = args
     now, ahead = _now(server, data)
@@ -126,7 +126,7 @@ def budget_extend(server: TwinServer, keys: list[bytes], args: list[bytes]) -> R
 
 @twin
 def budget_state(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:  # noqa: ARG001 - a twin's shape
-    """Reads a budget, after what ran out was freed."""
+    """Reads a budget, after expired reservations were freed."""
     data, opened, _ = keys
     now, _ = _now(server, data)
     has_more = _free(server, data, opened, now)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @twin
 def fleet_publish(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Notes that a process is there and what it has counted, and takes the questions that wait for it."""
+    """Notes a process and its counts, and takes the questions that wait for it."""
     name, snapshot, kept_ms, listed_ms, locks, held_ms = args
     now = server.now_ms
     server.call("ZADD", keys[0], now, name)

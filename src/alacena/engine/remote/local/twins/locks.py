@@ -26,7 +26,7 @@ def _strike_off(server: TwinServer, keys: list[bytes], spared: bytes | None) -> 
 def _ring_first(
     server: TwinServer, keys: list[bytes], head_ms: bytes, prefix: bytes, own: bytes | None
 ) -> bytes | None:
-    """Rings the first in line that listens, unless that is whoever asks; the others are passed over."""
+    """Rings the first in line that listens, unless that is the asking one; the others are passed over."""
     # `PUBLISH` says how many listen: with none, that waiter has died or lost its connection.
     while (head := server.first(keys[2])) not in {None, own} and not server.call("PUBLISH", prefix + head, "1"):
         server.call("ZREM", keys[2], head)

@@ -102,7 +102,7 @@ def _take_in(
     *,
     was_empty: bool,
 ) -> int:
-    """Makes an item ready or delayed; 1 if somebody should be told."""
+    """Makes an item ready or delayed; 1 if a consumer should be told."""
     data, ready, delayed, _, dead, _ = keys
     server.call("ZREM", dead, item)
     server.call("HDEL", data, *(prefix + item for prefix in (b"n:", b"r:", b"x:")))
@@ -165,7 +165,7 @@ def _become_ready(server: TwinServer, keys: list[bytes], item: bytes, ahead: int
 
 @twin
 def queue_return(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Gives back what a token holds and nobody has seen."""
+    """Gives back the unseen items of a token."""
     data, ready, _, flight, *_ = keys
     channel, token, wanted = args
     returned = 0

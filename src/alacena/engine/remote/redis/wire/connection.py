@@ -41,12 +41,12 @@ _open: WeakSet[Connection] = WeakSet()
 class Connection(Incoming, asyncio.Protocol):
     """Commands out, answers and pushes in, strictly in the order of the bytes.
 
-    The protocol object, not the awaiting task, matches answers to those who asked: a waiter that is cancelled or
+    The protocol object, not the awaiting task, matches answers to their callers: a waiter that is cancelled or
     overdue keeps its place in line, its ``settle`` still runs, and its result is dropped. Commands of one turn of the loop
     leave in one write; a lone command leaves at once. Any doubt about the stream (bytes that do not parse,
-    an answer that nobody asked for, a length beyond the limits) ends the connection.
+    an answer to no request, a length beyond the limits) ends the connection.
 
-    Deadlines count the loop's time. Not for blocking commands: on a shared connection they hold up everybody behind
+    Deadlines count the loop's time. Not for blocking commands: on a shared connection they hold up all commands behind
     them.
 
     Attributes:
@@ -94,7 +94,7 @@ class Connection(Incoming, asyncio.Protocol):
         ``settle(replies)`` runs inside the parser when the last answer is in, in byte order with pushes and other
         answers. An error that the server answered with is a ``ServerReplyError`` inside the list. The return value of
         ``settle`` becomes the result, and so does an error of this library that it raises. Any other error says that the
-        answer is not what was asked for, and ends the connection. Without ``settle`` the result is the one answer
+        answer does not fit the command, and ends the connection. Without ``settle`` the result is the one answer
         (raised if it is an error), or the list of them.
 
         Cost: one round trip.

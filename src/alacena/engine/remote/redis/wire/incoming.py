@@ -39,7 +39,7 @@ class Incoming(PendingReplies):
 
     Attributes:
         on_push: Called in the parser with each push. If it raises, the connection ends.
-        on_error: Called in the parser with each error that the server answered with, after the one who asked was told.
+        on_error: Called in the parser with each error that the server answered with, after its caller was told.
         error: Why the connection ended; ``None`` while it has not.
     """
 
@@ -150,7 +150,7 @@ class Incoming(PendingReplies):
     def _take_carefully(self, data: bytes) -> None:
         """Parses up to each suspicious place, and look whether it is a header or the inside of a value.
 
-        The parser allocates what an array's header announces: it must not see a header that lies, nor half of one.
+        The parser allocates as much as an array's header announces: it must not see a header that lies, nor half of one.
         """
         start = 0
         for suspect in suspects(data):
@@ -173,5 +173,5 @@ class Incoming(PendingReplies):
 
 
 def _refusal(reply: Reply) -> ServerReplyError | None:
-    """Returns the refusal of a command that is answered by pushes alone, such as ``SUBSCRIBE``: nobody waits for it in line."""
+    """Returns the refusal of a command that is answered by pushes alone, such as ``SUBSCRIBE``: it has no place in line."""
     return reply if isinstance(reply, ServerReplyError) else None

@@ -48,7 +48,7 @@ class WireLimits:
         reply_bytes: The longest answer that may be collected before the connection is given up.
         stall_s: How long the oldest answer may be overdue before the connection is given up.
         grain_s: How exactly deadlines are kept; one timer serves all of them.
-        bytes_per_s: While an answer comes in at this rate or faster, nobody's time runs: a large value needs more of it
+        bytes_per_s: While an answer comes in at this rate or faster, no deadline runs: a large value needs more of it
             than a small one. Of one that comes more slowly, a part of the time counts.
         transfer_s: How much time is given in this way for one answer at most.
     """

@@ -1,4 +1,4 @@
-"""The line of those who wait for answers on one connection, and the clock that watches it."""
+"""The line of the callers that wait for answers on one connection, and the clock that watches it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Group:
 
 
 class ProtocolDoubtError(BackendUnavailableError):
-    """The bytes do not make sense: who asked for what can no longer be told, so the connection ends."""
+    """The bytes do not make sense: no answer can be matched to its caller any more, so the connection ends."""
 
 
 def hand_on(error: Exception, future: asyncio.Future[Any]) -> None:
@@ -77,9 +77,9 @@ PendingReply: TypeAlias = "tuple[asyncio.Future[Any], float, Settling]"
 class PendingReplies:
     """Places in line, in the order of their bytes: sent ones first, then those whose bytes can still be taken back.
 
-    Deadlines cost no timer each: one timer a line fails whoever is overdue, and gives the connection up when its oldest
+    Deadlines cost no timer each: one timer a line fails overdue callers, and gives the connection up when its oldest
     answer will not come. They count the time in which this process could have heard an answer. While something waits,
-    the timer ticks: what a tick comes late by, the loop was busy and heard nobody, and while answers lie in the socket
+    the timer ticks: what a tick comes late by, the loop was busy and heard no answer, and while answers lie in the socket
     unread, it is this process that is waited for, not the server. While the bytes of a long answer come in, the network
     is waited for, within bounds.
     """
@@ -132,7 +132,7 @@ class PendingReplies:
         raise NotImplementedError
 
     def _time(self) -> float:
-        """Returns the loop's time, without that in which the loop was too busy to listen: what deadlines are told in."""
+        """Returns the loop's time, without that in which the loop was too busy to listen: the clock of deadlines."""
         return self._clock() - self._busy_s
 
     def _has_unread(self) -> bool:
@@ -183,7 +183,7 @@ class PendingReplies:
             self._set_alarm(upcoming)
 
     def _is_to_look_again(self) -> bool:
-        """Leaves out of the time what was not the server's since the last tick; whether to judge only at the next one.
+        """Leaves out of the time the time that was not the server's since the last tick; whether to judge only at the next one.
 
         Some loops run timers before they read, so a verdict that was held up waits for one more turn. Each turn reads so
         many bytes and no more: if a long one brought answers, more of them may be on their way.
@@ -234,7 +234,7 @@ class PendingReplies:
         return min(waiting, default=NEVER)
 
     def _withdraw(self, now: float) -> None:
-        """Takes back what was not sent and is overdue: that it was not executed is certain."""
+        """Takes back unsent commands that are overdue: that it was not executed is certain."""
         overdue = [place for place in self._unsent if place[1] <= now]
         if not overdue:
             return

@@ -30,7 +30,7 @@ class RetryBackoff:
 
 
 class RetryBudget:
-    """A token bucket fed by first attempts: repeats stay a small share of the traffic, whatever breaks.
+    """A token bucket fed by first attempts: repeats stay a small share of the traffic, in every outage.
 
     Without it, retries multiply the load on a server that is down because of its load, and keep it down.
 

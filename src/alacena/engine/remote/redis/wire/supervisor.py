@@ -94,7 +94,7 @@ class Supervisor:
             attempt += 1
 
     async def _try_once(self) -> Connection | None:
-        """Makes one attempt, in a task of its own: whatever it raises is recorded, and the supervisor survives it."""
+        """Makes one attempt, in a task of its own: its error is recorded, and the supervisor survives it."""
         # 1. The attempt succeeds: the connection rises, inside the attempt's task.
         # 2. It is lost before this task runs again, and `lost` sets the event.
         # 3. Cleared behind the attempt, the event would be gone, and `_live` would wait for it for ever.

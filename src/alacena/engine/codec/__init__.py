@@ -2,7 +2,7 @@
 
 A value becomes a payload (`values`, with arrays raw and application classes by registration), which may be compressed
 and encrypted, and travels in an `Envelope` with a check over all of it. Nothing is pickled, nothing becomes a string
-as a last resort, and whatever cannot be read is a `DecodeError` with a reason: a miss, never a wrong value.
+as a last resort, and bytes that cannot be read are a `DecodeError` with a reason: a miss, never a wrong value.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ def _no_glance(data: bytes, witness: bytes, stamps: bytes) -> None:
 
 
 class Codec:
-    """Encodes values and seals them into entries; opens entries and decodes what they hold.
+    """Encodes values and seals them into entries; opens entries and decodes their values.
 
     Args:
         registry: The classes of the application that may be stored. Left out: the process-wide registry.
         compress_over_bytes: Payloads longer than this are compressed where that saves a tenth; ``None`` = never.
             Arrays of floats never are.
         max_value_bytes: The longest encoded value, before compression, that is written or read.
-        integrity_key: 16 to 64 secret bytes, the same in every process: entries then carry a MAC, and whoever writes to
+        integrity_key: 16 to 64 secret bytes, the same in every process: entries then carry a MAC, and a writer to
             the server without the key writes misses. ``None``: a CRC-32, against accidents.
         keyring: Payloads are then encrypted, and entries that are not encrypted are refused.
 
@@ -138,7 +138,7 @@ class Codec:
         self.glance: Callable[[bytes, bytes, bytes], Glance | None] = glance if self.is_plain else _no_glance
 
     def encode(self, value: object) -> bytes:
-        """Returns the value's payload, neither compressed nor encrypted: what memory keeps of a value that could be changed.
+        """Returns the value's payload, neither compressed nor encrypted: memory keeps mutable values in this form.
 
         Raises:
             EncodeError: It holds something that cannot be stored, or is larger than ``max_value_bytes``.
@@ -197,9 +197,9 @@ class Codec:
         """Returns the entry to store: the envelope with this codec's ids, and the payload, encrypted if there is a keyring.
 
         Args:
-            envelope: What the entry says. Its ids of codec, compression and encryption are overwritten.
-            encoded: What `encode` returned, or `NOTHING`, which sets ``not_found``.
-            tenant: Whose key encrypts it.
+            envelope: The header of the entry. Its ids of codec, compression and encryption are overwritten.
+            encoded: The result of `encode`, or `NOTHING`, which sets ``not_found``.
+            tenant: The tenant of the key.
             stamps: Instead of the envelope's, for a writer that learns them last.
 
         Raises:
@@ -231,7 +231,7 @@ class Codec:
         Args:
             data: The server's answer. The payload may be a view on it.
             key_digest: Digest of the full key that was asked for.
-            tenant: Whose key decrypts it.
+            tenant: The tenant of the key.
 
         Raises:
             EntryError: The entry must not be used; ``reason`` says why.

@@ -47,7 +47,7 @@ class CanonicalWrapper(Wrapper):
     """A wrapper that puts the members of dicts and sets in the order of their bytes."""
 
     def wrap(self, value: Any, depth: int = 0) -> object:
-        """Returns what stands for ``value``; see `Wrapper.wrap`."""
+        """Returns the stand-in of ``value``; see `Wrapper.wrap`."""
         kind = type(value)
         if kind is set or kind is frozenset:
             # By their bytes: members of different types cannot be compared with one another.
@@ -61,7 +61,7 @@ class CanonicalWrapper(Wrapper):
 
 
 class IdentityWrapper(CanonicalWrapper):
-    """A canonical wrapper for what is only compared and never read back: it takes more, and tells less apart.
+    """A canonical wrapper for values that are only compared and never read back: it takes more, and tells less apart.
 
     A set and the equal frozenset are one, and so are a number or text of numpy and the equal plain one, and an array and
     the equal one of another layout. A class stands
@@ -70,7 +70,7 @@ class IdentityWrapper(CanonicalWrapper):
     """
 
     def wrap(self, value: Any, depth: int = 0) -> object:
-        """Returns what stands for ``value``; see `Wrapper.wrap`."""
+        """Returns the stand-in of ``value``; see `Wrapper.wrap`."""
         if type(value) is set:
             return super().wrap(frozenset(value), depth)
         value = arrays.in_c_order(value)

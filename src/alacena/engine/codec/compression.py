@@ -55,7 +55,7 @@ def decompress(stored: bytes | memoryview, compression: int, *, max_bytes: int) 
     """Returns the payload as it was before `compress`.
 
     The size that the entry declares is refused where it exceeds ``max_bytes`` or `MAX_RATIO`; the stream is then
-    decompressed into no more than that, whatever it holds.
+    decompressed into no more than that, for any content.
 
     Raises:
         EntryError: A bomb, a broken stream, an unknown compression, or one whose library is not installed.

@@ -23,7 +23,7 @@ class ElementCipher:
     Args:
         keyring: The keys.
         refuse_plain: Whether an element that is not encrypted is refused. It may have been written before there was a
-            keyring; or by somebody who can write to the server and has no key.
+            keyring; or by a writer to the server without the key.
     """
 
     def __init__(self, keyring: Keyring, *, refuse_plain: bool) -> None:

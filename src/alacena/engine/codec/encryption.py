@@ -39,7 +39,7 @@ class Keyring:
     """Master keys by id: one that writes, and all those that may still be read.
 
     Rotation: add the new key everywhere, then make it the current one, and remove the old one when its entries have
-    expired. Removing a key makes what it wrote unreadable, which erases it.
+    expired. Removing a key makes its entries unreadable, which erases them.
 
     Args:
         keys: Master keys of 32 random bytes each, by an id from 1 to 65535 that never gets another key.

@@ -17,7 +17,7 @@ Layout, little-endian::
     40   8s   replication id
     48   16s  digest of the full key
     64   u64  created, fresh until, expires: milliseconds since the epoch on the server's clock, 0 = never
-    88   u64  what the load cost, in millionths of a dollar, 0 = nothing or unknown
+    88   u64  the cost of the load, in millionths of a dollar, 0 = nothing or unknown
     96   u32  milliseconds that the load took
     100  u32  zero
     104  8s   x stamps
@@ -163,7 +163,7 @@ def pack_plain(
 
 
 def header(envelope: Envelope, payload_bytes: int, *, stamps: Sequence[bytes] | None = None) -> bytes:
-    """Returns the header without magic and check, up to the payload: what encryption authenticates."""
+    """Returns the header without magic and check, up to the payload: the part that encryption authenticates."""
     stamps = envelope.stamps if stamps is None else stamps
     stamped = b"".join(stamps)
     if len(stamped) != STAMP_BYTES * len(stamps):
@@ -228,7 +228,7 @@ def unpack(
 ) -> tuple[Envelope, memoryview]:
     """Returns the header of an entry and a view on its payload, which starts at a multiple of 8.
 
-    The payload is as the check says: untouched, or with a `Mac`, written by somebody who has the key.
+    The payload is as the check says: untouched, or with a `Mac`, written by an owner of the key.
 
     Args:
         data: The server's answer.
@@ -281,7 +281,7 @@ _PLAIN: Final = tuple(_plain(count) for count in range(17))
 def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     """Returns the short way into a plain entry: known codec, no tags, neither compressed nor encrypted, checked by CRC-32.
 
-    Everything that :func:`unpack` checks is checked here, by comparing runs of bytes with what they must be.
+    Everything that :func:`unpack` checks is checked here, by comparing runs of bytes with the expected ones.
 
     Args:
         data: The server's answer.
@@ -289,7 +289,7 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
         stamps: The current generations, joined, that it must carry.
 
     Returns:
-        What the entry says; ``None`` if the long way has to tell.
+        The fields of the entry; ``None`` if the long way has to tell.
     """
     count = len(stamps) // STAMP_BYTES
     start = _FIXED + len(stamps)
@@ -317,7 +317,7 @@ def glance_all(
     """Returns the same for entries that depend on the same generations, each with its own witness.
 
     Returns:
-        For each what :func:`glance` gives, with the place where the payload begins instead of the payload.
+        For each the result of :func:`glance`, with the place where the payload begins instead of the payload.
     """
     count = len(stamps) // STAMP_BYTES
     if count >= len(_GLANCE):
@@ -342,7 +342,7 @@ def glance_all(
 
 
 def slice_authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:
-    """Returns the part of an entry that encryption authenticated: what `header` returned for it."""
+    """Returns the part of an entry that encryption authenticated: the result of `header`."""
     return bytes(memoryview(data)[_BODY : len(data) - payload_bytes])
 
 

@@ -13,7 +13,7 @@ class EntryError(DecodeError):
     """An entry of the remote tier that must not be used: for the reader it is a miss and an event.
 
     Attributes:
-        reason: What was wrong, in one word:
+        reason: The fault, in one word:
 
             * ``"truncated"``: the length is not the one that the header declares;
             * ``"checksum"``: bytes were changed, or it was sealed with another integrity key, or with none;

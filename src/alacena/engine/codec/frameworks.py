@@ -1,7 +1,7 @@
 """Classes of the standard library, of drivers and of frameworks, which are storable without being registered.
 
 They are known by their names, and found among what the application has imported already: nothing is imported here. So an
-entry can bring forth an instance of such a class and nothing else, whoever wrote it.
+entry can bring forth an instance of such a class and nothing else, by any writer.
 """
 
 from __future__ import annotations

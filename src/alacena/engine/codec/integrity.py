@@ -35,7 +35,7 @@ def crc(*parts: bytes | memoryview) -> bytes:
 
 
 class Mac:
-    """Keyed BLAKE2b of 16 bytes (RFC 7693): nobody without the key can make an entry that passes, or change one.
+    """Keyed BLAKE2b of 16 bytes (RFC 7693): only an owner of the key can make an entry that passes, or change one.
 
     Args:
         key: 16 to 64 secret bytes, the same in every process.

@@ -25,8 +25,8 @@ class Record(NamedTuple):
 
     Attributes:
         cls: The class.
-        name: What stands for it in an entry.
-        kind: What kind of class it is.
+        name: Its name in an entry.
+        kind: The kind of the class.
         fields: The names of its parts, in the order of their values in an entry.
         dump: Takes an instance apart.
         load: Puts one together.
@@ -215,7 +215,7 @@ def _of_named_tuple(cls: Any, name: str) -> Record:
 
 
 def is_pydantic(cls: type) -> bool:
-    """Returns whether ``cls`` is a pydantic model: there is none unless somebody else has imported pydantic."""
+    """Returns whether ``cls`` is a pydantic model: there is none unless the application has imported pydantic."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 

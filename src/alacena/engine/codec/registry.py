@@ -17,7 +17,7 @@ C = TypeVar("C", bound=type)
 
 
 class Registry:
-    """Classes by the name that stands for them in an entry. Only what was registered is ever instantiated.
+    """Classes by the name that stands for them in an entry. Only registered classes are ever instantiated.
 
     An entry holds the registered name, and the fields by name. So two versions of a class read one another's entries and
     jobs, as they must while a new one is deployed: a field that an entry does not have gets its default, and one that the
@@ -51,7 +51,7 @@ class Registry:
         Args:
             cls: An ``Enum``, dataclass, pydantic model, ``msgspec.Struct`` or named tuple; any class at all with
                 ``dump`` and ``load``.
-            name: What stands for the class in entries; every process must use the same. Left out: its module and
+            name: The name of the class in entries; every process must use the same. Left out: its module and
                 qualified name, so that moving the class turns its entries into misses.
             dump: Takes an instance, returns a value that can be stored.
             load: Takes that value, returns the instance. Raise ``ValueError`` for a value that means nothing.

@@ -45,7 +45,7 @@ _OF_THE_PROGRAM: Final = (
 
 
 def is_immutable(value: object) -> bool:
-    """Returns whether nobody can change ``value``, so that every caller may have the same object.
+    """Returns whether ``value`` cannot be changed, so that every caller may have the same object.
 
     True for strings, bytes, numbers, ``None``, dates, decimals, UUIDs, enum members, tuples, frozensets, named tuples,
     frozen dataclasses and frozen structs all of whose parts are immutable too, and numpy scalars and read-only arrays.
@@ -142,7 +142,7 @@ def size_of(value: object) -> int:
 
 
 def _size_of_array(array: Any) -> int:
-    """Returns the array, and whatever holds its buffer; 0 if it holds objects, which have to be followed."""
+    """Returns the array, and the holder of its buffer; 0 if it holds objects, which have to be followed."""
     if array.dtype.hasobject:
         return 0
     total, holder = 0, array

@@ -70,7 +70,7 @@ class ValueCodec:
         self._decode_list = msgpack.Decoder(list, ext_hook=self._restore).decode
 
     def encode(self, value: object) -> bytes:
-        """Returns the bytes of ``value``, which nobody may change meanwhile.
+        """Returns the bytes of ``value``, which must not change meanwhile.
 
         Raises:
             EncodeError: It holds something that cannot be stored (the message and ``path`` say where, and what to do),
@@ -116,7 +116,7 @@ class ValueCodec:
         whatever sizes it declares, and no more depth than the interpreter's recursion limit.
 
         Raises:
-            DecodeError: They are nobody's bytes, or of a class that changed or is not registered.
+            DecodeError: They are foreign bytes, or of a class that changed or is not registered.
         """
         try:
             if len(data) > start and data[start] == arrays.MARK:

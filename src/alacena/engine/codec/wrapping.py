@@ -1,4 +1,4 @@
-"""Marks what MessagePack would confuse: a tree goes in, a tree that can be encoded without loss comes out."""
+"""Marks values that MessagePack would confuse: a tree goes in, a tree that can be encoded without loss comes out."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Wrapper:
         self._left = MAX_ELEMENTS
 
     def wrap(self, value: Any, depth: int = 0) -> object:
-        """Returns ``value`` itself if it needs no mark, else what stands for it.
+        """Returns ``value`` itself if it needs no mark, else its stand-in.
 
         Raises:
             EncodeError: Something in it cannot be stored; its ``path`` starts below this value.

@@ -1,1 +1,1 @@
-"""One load: what it may say about its value, who waits for it, how often its source may be asked."""
+"""One load: its context, its callers, and how often its source may be asked."""

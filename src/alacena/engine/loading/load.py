@@ -1,4 +1,4 @@
-"""One load: a loader, what it may say about its value, what its source reads and waits for."""
+"""One load: a loader, its context, and the reads and waits of its source."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ class LoadContext:
         user_id: Its user, or ``None``.
         permissions: The set of permissions that it is made under, or ``None``.
         previous: The expired value, if one is still there; ``MISSING`` otherwise. See :data:`UNCHANGED`.
-        previous_tags: What it depends on.
+        previous_tags: Its tags.
         ttl: Set it to give this value a time to live of its own; checked if it is set.
         origin: Set it to say where the value came from; reads report it.
-        tags: What the value depends on; see :meth:`depends_on`.
+        tags: Tags of the value; see :meth:`depends_on`.
         retry_after: Set it before raising: for how many seconds (or a ``timedelta``) this source is not to be asked
-            again for this entry. Readers get what expired, or the same error, meanwhile.
+            again for this entry. Readers get the expired value, or the same error, meanwhile.
         stored: ``False`` after :meth:`skip`.
         refusal: Why the value is not stored, if that is known already; empty if it may be.
-        slips: What the loader said that means nothing. It costs nobody the value, which was paid for: a wrong ``cost``
+        slips: Instructions of the loader that mean nothing. They cost no caller the value, which was paid for: a wrong ``cost``
             is left out; after a wrong ``ttl`` or :meth:`depends_on` the value is handed out and not stored.
         around: The load inside which this one was begun, or ``None``.
-        reads: What the load has read from the cache so far: its value depends on all that this depends on.
-        tokens: What :meth:`cost` was told.
-        usd: What :meth:`cost` was told, in dollars.
+        reads: The reads of the load so far: its value depends on all that this depends on.
+        tokens: The tokens given to :meth:`cost`.
+        usd: The dollars given to :meth:`cost`.
     """
 
     # Most loads say nothing about their value: what they do not set costs them nothing.
@@ -112,9 +112,9 @@ class LoadContext:
 
     @property
     def is_joinable(self) -> bool:
-        """Whether a caller who asks for the entry now would get what this load brings: nothing it rests on has ended.
+        """Whether a new caller of the entry would get the value of this load: nothing it rests on has ended.
 
-        A source that brings its value bit by bit asks this before it lets somebody else have a part of it.
+        A source that brings its value bit by bit asks this before it gives another caller a part of it.
         """
         return self._may_join is not None and self._may_join()
 
@@ -153,7 +153,7 @@ class LoadContext:
             self._slip("tags", f"depends_on({document_ids!r:.80}): {error}")
 
     def skip(self) -> None:
-        """Does not store the value: it is for this caller (and those who share the load) alone."""
+        """Does not store the value: it is for this caller (and the others of the load) alone."""
         self.refuse("skip")
 
     def refuse(self, reason: Refusal) -> None:
@@ -162,9 +162,9 @@ class LoadContext:
         self.refusal = self.refusal or reason
 
     def keep_for_reader(self) -> None:
-        """Keeps the value for the one caller who asked, because its source has asked who that is.
+        """Keeps the value for the one caller that asked, because its source has asked for the caller.
 
-        It is neither stored nor given to those who share the load, who ask the source themselves; nor is what the loads
+        It is neither stored nor given to the others of the load, which ask the source themselves; nor is what the loads
         around this one make of it. Nothing happens if the entry names its readers.
         """
         load: LoadContext | None = self
@@ -185,7 +185,7 @@ class LoadContext:
                 load = load.around
 
     def cost(self, *, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
-        """Records what the load cost: dearer values stay longer when memory is short."""
+        """Records the cost of the load: dearer values stay longer when memory is short."""
         try:
             # Both are judged before either is counted: a call that means nothing changes nothing.
             counted, paid = _amount(int(tokens)), _amount(float(usd))
@@ -320,16 +320,16 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
     """A read that may load.
 
     Attributes:
-        keys: Where the value may lie, most specific first; what is loaded is stored under the first.
+        keys: Where the value may lie, most specific first; the value is stored under the first.
         loader: Asks the source.
         policy: How the type wants it.
         ttl: A time to live for this load.
-        tags: What the value is known to depend on before it is loaded.
+        tags: Tags that are known before it is loaded.
         use_memory: Whether memory may answer and keep a copy.
-        renew: Whether the source is asked though the tiers hold a fresh entry; what somebody else loads will do.
-        insist: Whether nothing will do but what the source says from now on.
+        renew: Whether the source is asked though the tiers hold a fresh entry; another caller's load will do.
+        insist: Whether only an answer of the source from now on will do.
         alone: Whether the value is for this caller alone, and is not stored.
-        claimed: Whether the source is a claim: if it brings no value, the others who wait ask again.
+        claimed: Whether the source is a claim: if it brings no value, the other waiting callers ask again.
         key: The entry that a load fills; worked out.
         keep: Whether a copy is put into memory; worked out.
     """
@@ -354,7 +354,7 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
 
 
 class Carrier(Protocol):
-    """A load, as those see it who wait for it.
+    """A load as its callers see it.
 
     Attributes:
         retry_after_s: For how long its source asks to be left alone if it fails.
@@ -369,15 +369,15 @@ class Carrier(Protocol):
 
 
 class SourceCall:
-    """A call of a source that is under way: a block around it, which notes what it reads from the cache and waits for.
+    """A call of a source that is under way: a block around it, which notes its reads from the cache and its waits.
 
     It is seen by all that the source runs, in tasks that it starts too.
 
     Args:
         flights: The flights of its cache: one process may have several caches, with equal names for other entries.
-        keys: What it loads.
+        keys: Its entries.
         carriers: The flights that carry it.
-        context: What it says about its value; its reads are noted there.
+        context: Takes its words about its value; its reads are noted there.
 
     Attributes:
         is_over: Whether its outcome is known: from then on its code asks for nothing in the load's name.

@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 
 class _Line:
-    """The places of one tenant, and who waits for one."""
+    """The places of one tenant, and the loads that wait for one."""
 
     __slots__ = ("free", "waiting")
 
@@ -25,7 +25,7 @@ class _Line:
         self.waiting: deque[asyncio.Future[bool]] = deque()
 
     def give(self) -> None:
-        """Gives a place to who waits longest."""
+        """Gives a place to the load that waits longest."""
         while self.waiting:
             turn = self.waiting.popleft()
             # One that was cancelled or hurried needs no place.
@@ -55,7 +55,7 @@ class LoadLimiter:
         self._lines: dict[str, _Line] = {}
 
     async def run(self, load: Coroutine[Any, Any, V], tenant_id: str, flights: Sequence[Flight]) -> V:
-        """Returns what a load returns, for which it has a place. See :meth:`place`.
+        """Returns the result of a load, for which it has a place. See :meth:`place`.
 
         Cancellation: while it waits for a place, the load is never begun.
         """
@@ -71,7 +71,7 @@ class LoadLimiter:
 
         Args:
             tenant_id: The tenant.
-            flights: Who waits for the load.
+            flights: Its callers.
         """
         if self._per_tenant is None or any(flight.is_awaited for flight in flights):
             yield

@@ -33,7 +33,7 @@ class SharedTimer(Generic[T]):
 
     Args:
         after_s: How long, in seconds.
-        act: What is done to a thing then. It may start it again.
+        act: Called with the thing then. It may start it again.
     """
 
     __slots__ = ("_act", "_after_s", "_due", "_timer")
@@ -122,16 +122,16 @@ class HardTimeouts:
     async def within(
         self, timeout_s: float, load: Coroutine[Any, Any, V], keys: Sequence[EntryKey], loader: object
     ) -> V:
-        """Returns what a load returns: the wait for a place, and the call of its source.
+        """Returns the result of a load: the wait for a place, and the call of its source.
 
         Args:
             timeout_s: How long it may take, in seconds.
             load: The load.
-            keys: What is loaded.
-            loader: What loads it.
+            keys: The entries to load.
+            loader: Its loader.
 
         Raises:
-            LoadTimeoutError: The time has passed; what ran inside was cancelled.
+            LoadTimeoutError: The time has passed; the work inside was cancelled.
         """
         task = asyncio.current_task()
         assert task is not None

@@ -1,4 +1,4 @@
-"""Values that can be read only once: generators, streams, cursors, files, coroutines. They are handed to nobody.
+"""Values that can be read only once: generators, streams, cursors, files, coroutines. They are handed to no caller.
 
 A cache gives one value to many readers, and each of these is empty for the second. So a source that returns one gets an
 error at its first call, unless it was wrapped in :func:`collected`, which reads the stream to its end.
@@ -61,11 +61,11 @@ def refuse_one_shot(value: object, what: str) -> None:
     """Refuses a value that can be read only once, or that holds one at any depth.
 
     Args:
-        value: What a source returned and what cannot be stored.
+        value: The result of a source, which cannot be stored.
         what: The entry, as messages call it.
 
     Raises:
-        OneShotValueError: It is or holds one. A coroutine is closed, so that nobody is told that it was never awaited.
+        OneShotValueError: It is or holds one. A coroutine is closed, so that there is no warning that it was never awaited.
     """
     todo: deque[tuple[object, str]] = deque(((value, ""),))
     seen: set[int] = set()
@@ -107,7 +107,7 @@ def _parts(value: object, path: str) -> Iterable[tuple[object, str]]:
 
 
 def refuse_generator_function(source: object) -> None:
-    """Refuses a source that is a generator function, before it is called and whoever it asks is paid.
+    """Refuses a source that is a generator function, before it is called and its provider is paid.
 
     Raises:
         OneShotValueError: It is one.
@@ -147,7 +147,7 @@ def collected(source: Callable[..., Any], join: Join | None = None) -> Callable[
 
     Args:
         source: Sync or async; it returns or yields a stream: an (async) generator or iterator.
-        join: Makes the value from the list of what came; left out: texts and bytes are joined, anything else stays
+        join: Makes the value from the list of items; left out: texts and bytes are joined, anything else stays
             a list.
     """
 

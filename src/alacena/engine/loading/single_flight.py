@@ -1,7 +1,7 @@
 """Single flight: one load of a key at a time in this process, whose outcome every caller shares.
 
 The load runs in a task that the cache owns. A caller that is cancelled never cancels the others; the last one that goes
-cancels the load. A flight stops taking waiters the moment something that it rests on is invalidated: who comes later
+cancels the load. A flight stops taking waiters the moment something that it rests on is invalidated: a later caller
 gets a load that began later.
 """
 
@@ -47,13 +47,13 @@ class Flight:
         entry: What it loads.
         lease: Its permission, once it has one. From then on it is joined only while the lease is current.
         joinable: Whether a caller may join at all.
-        started_at: When the source was asked; ``None`` before that, when anybody may join.
+        started_at: When the source was asked; ``None`` before that, when every caller may join.
         endings: How many endings the process knew of at that moment.
         began_at: When somebody first wanted it.
         task: The task that ends with the last of its callers; ``None``: it loads for other flights, too, and goes on.
         retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
         unleased: Why it has no lease, if it loads without one.
-        hurry: What to do when another load begins to wait for it; ``None``: nothing.
+        hurry: Called when another load begins to wait for it; ``None``: nothing.
         stored: Whether its value was stored; ``False`` until then.
         followers: The flights of its entry that wait for its lease.
     """
@@ -136,7 +136,7 @@ class Flight:
                 waiter.set_result(private)
 
     def fail(self, error: BaseException) -> None:
-        """Gives everybody the loader's error, as it is. Nothing happens if it is over."""
+        """Gives all callers the loader's error, as it is. Nothing happens if it is over."""
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         self._end()
         for waiter in waiting:
@@ -146,7 +146,7 @@ class Flight:
         """Boards now, and returns the outcome to wait for.
 
         Args:
-            behind: Whether nobody waits for the outcome.
+            behind: Whether no caller waits for the outcome.
 
         Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
@@ -250,8 +250,8 @@ class SingleFlight:
         """Returns the flight that a caller may join, if there is one.
 
         Args:
-            entry: What it loads.
-            exact: Whether the caller does not trust memory: it joins nobody, because a flight may have read the second
+            entry: Its entry.
+            exact: Whether the caller does not trust memory: it joins no flight, because a flight may have read the second
                 tier before this call. Without a server there is nothing to distrust.
         """
         flight = self._flights.get(entry)
@@ -265,7 +265,7 @@ class SingleFlight:
         return flight if flight.started_at is None or self._is_joinable(flight, flight.started_at) else None
 
     def mark_started(self, flight: Flight, now: float | None = None) -> None:
-        """Notes that the source is being asked: from now on the flight carries what was true now."""
+        """Notes that the source is being asked: from now on the flight carries the state of now."""
         # Set when the source is asked and not when the flight began: what waits for a place in the limit has read nothing yet,
         # and takes whoever comes.
         flight.started_at = self._environment.now() if now is None else now
@@ -336,7 +336,7 @@ class SingleFlight:
                 holder.followers = tuple(other for other in holder.followers if other is not flight)
 
     def close(self, entry: bytes) -> None:
-        """Lets nobody board the flight of an entry that was just changed or removed."""
+        """Closes the flight of an entry that was just changed or removed."""
         self.endings += 1
         if entry in self._flights:
             self._set_aside(entry).joinable = False
@@ -354,7 +354,7 @@ class SingleFlight:
             self._source_backoff.record_success(entry)
 
     def close_all(self) -> None:
-        """Lets nobody board anything: what was known is in doubt."""
+        """Closes every flight: the known state is in doubt."""
         for entry in tuple(self._flights):
             self.close(entry)
 
@@ -366,7 +366,7 @@ class SingleFlight:
         return task
 
     async def drain(self, grace_s: float) -> None:
-        """Waits for the work under way and what it starts, then cancels what is left.
+        """Waits for the work under way and what it starts, then cancels the rest.
 
         A claim that no block is around may stay open for as long as it lives, and one whose own block closes the cache
         for ever: these end at once.
@@ -405,12 +405,12 @@ def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 def is_ended(task: asyncio.Task[Any], error: BaseException) -> bool:
-    """Returns whether a task of the cache that raises ``error`` was told to end, by the cache or by whoever ends the loop."""
+    """Returns whether a task of the cache that raises ``error`` was told to end, by the cache or by the end of the loop."""
     return task in _CANCELLED or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
 
 
 def is_order(task: asyncio.Task[Any], error: BaseException) -> bool:
-    """Returns whether ``error`` is an order to end, which the task must follow; any other has been told to those who waited."""
+    """Returns whether ``error`` is an order to end, which the task must follow; the callers know of any other."""
     if isinstance(error, asyncio.CancelledError):
         return is_ended(task, error)
     return isinstance(error, KeyboardInterrupt | SystemExit)

@@ -24,7 +24,7 @@ _SPREAD: Final = 0.1
 
 
 class _Pause(NamedTuple):
-    """For how long a source is left alone, and what it failed with, if that is to be raised meanwhile."""
+    """For how long a source is left alone, and its failure, if that is to be raised meanwhile."""
 
     until: float
     is_told: bool
@@ -39,7 +39,7 @@ class SourceBackoff:
     Of one process, by entry. A source that is forgotten, because there are too many, costs a call of the source.
 
     Args:
-        environment: Time, and chance: what failed together is not asked again together.
+        environment: Time, and chance: loads that failed together do not ask again together.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -63,7 +63,7 @@ class SourceBackoff:
             entry: The entry.
             policy: For how long its source is left alone, less up to a tenth.
             told_s: For how long the source itself asked to be left alone: that long, and up to a tenth more.
-            error: What it failed with, if it is to be raised again meanwhile.
+            error: Its failure, if it is to be raised again meanwhile.
             stands: Whether nothing has ended since that the error may have come from.
         """
         chance = self._environment.random()
@@ -98,14 +98,14 @@ class SourceBackoff:
         return False
 
     def repeat(self, entry: bytes, policy: Policy) -> None:
-        """Raises what the source of an entry has just failed with, if it is to be left alone and nothing stands in.
+        """Raises the last failure of the source of an entry, if it is to be left alone and nothing stands in.
 
         Args:
             entry: The entry.
-            policy: How the read wants it: one that names no ``retry_after_s`` hears what the source itself asked for.
+            policy: How the read wants it: one that names no ``retry_after_s`` takes the source's own wish.
 
         Raises:
-            Exception: The source's own, as it was: its traceback does not grow with those who get it.
+            Exception: The source's own, as it was: its traceback does not grow with its receivers.
         """
         if self._source_backoff and self.is_active(entry):
             source_backoff = self._source_backoff[entry]
@@ -115,7 +115,7 @@ class SourceBackoff:
 
 
 def pause(given: Any) -> float | None:
-    """Returns a time that somebody gave as seconds or a ``timedelta``, an hour at most; ``None`` if it is no such thing."""
+    """Returns a time that was given as seconds or a ``timedelta``, an hour at most; ``None`` if it is no such thing."""
     if isinstance(given, timedelta):
         given = given.total_seconds()
     if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0 or math.isnan(given):

@@ -22,8 +22,8 @@ _ENTRIES_PER_AUDIT = 4
 class FairShares:
     """Finds the tenant that holds most for its weight.
 
-    The one that holds most is above its guaranteed share whenever any tenant is. So a tenant can borrow what others leave
-    unused, and the one that borrowed most gives back first (max-min fairness). Tenants stand on levels two per cent
+    The one that holds most is above its guaranteed share whenever any tenant is. So a tenant can borrow the room that others
+    leave unused, and the one that borrowed most gives back first (max-min fairness). Tenants stand on levels two per cent
     apart, and change level only when their bytes cross its border; on the highest level the tenant that is putting
     gives first.
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBounds:
-    """The bounds of what the memory tier holds, and the shares of its tenants.
+    """The bounds of the memory tier's contents, and the shares of its tenants.
 
     Attributes:
-        max_bytes: Bound of what all entries take together, each counted as its ``size`` plus ``SLOT_BYTES``.
+        max_bytes: Bound of the bytes of all entries together, each counted as its ``size`` plus ``SLOT_BYTES``.
         max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
         max_slot_ratio: An entry that takes a larger part of ``max_bytes`` is not kept.
         weights: Shares by tenant, if they differ: twice the weight guarantees twice the bytes. A tenant that is not listed

@@ -17,7 +17,7 @@ class MemoryCounters(msgspec.Struct, gc=False, eq=False):
         data_type: The type.
         following: The counts of the tenant's next type: tenants have few, and a dict takes more than all of them.
         entries: How many there are in memory.
-        bytes: What they take, overhead included.
+        bytes: Their bytes, overhead included.
         hits: Hits that were collected from the entries: of those that have left, and of the others up to a look at them.
         evictions: How many had to give way.
         expirations: How many have died.
@@ -44,7 +44,7 @@ class MemoryCounters(msgspec.Struct, gc=False, eq=False):
 class MemoryCounts(NamedTuple):
     """The counts of one data type of one tenant, as ``MemoryTier.stats`` returns them.
 
-    ``entries`` and ``bytes`` (with the overhead of the entries) are what is held now; the others count since the tenant
+    ``entries`` and ``bytes`` (with the overhead of the entries) are the present contents; the others count since the tenant
     was first seen.
     """
 

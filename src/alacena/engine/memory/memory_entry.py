@@ -27,17 +27,17 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
 
     Attributes:
         ident: Key of the entry: ``(tenant_id, data_type, resource_id)`` or a longer tuple with the scope.
-        value: What is handed out.
+        value: The value to hand out.
         wire_key: The key under which the server's pushes name the entry, if it cannot be told from ``ident``; else empty.
             Unique among the entries of a tier.
-        charge: What the tier counts for the entry: the bytes of the value as the caller measured them, plus
+        charge: The bytes that the tier counts for the entry: the bytes of the value as the caller measured them, plus
             ``SLOT_BYTES``.
         thaw: Makes a private copy of ``value`` for a reader; ``None`` if the value may be handed out as it is.
         fresh_until: Instant (``environment.now()``) from which the entry is stale; ``inf`` = never.
         dead_after: Instant until which a stale copy may be served, and the entry is held; ``fresh_until`` if none may.
-        ground: What it depends on: objects with a ``nonce``, and the nonces under which the value was read, each compared
+        ground: Its generations: objects with a ``nonce``, and the nonces under which the value was read, each compared
             by equality with its neighbour. One object for all entries that depend on the same.
-        cost: What it takes to make the value again, relative to other entries; 1 if it is not known.
+        cost: The effort to make the value again, relative to other entries; 1 if it is not known.
         checked: ``MemoryTier.epoch`` at which the generations were last found alive.
         hits: Reads served. The only field that a hit writes.
     """

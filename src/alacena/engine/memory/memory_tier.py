@@ -40,12 +40,12 @@ class MemoryTier:
     number of entries and tenants.
 
     A hit costs a look-up, three comparisons and one write (``entry.hits``). Everything else happens when entries come
-    and go: each tenant's ``TenantSegment`` decides what it keeps, ``FairShares`` which tenant gives when the tier is full,
-    and ``ExpiryBuckets`` finds what has died.
+    and go: each tenant's ``TenantSegment`` decides on its entries, ``FairShares`` which tenant gives when the tier is full,
+    and ``ExpiryBuckets`` finds the dead entries.
 
     Args:
         bounds: How much it may hold, and how tenants share it.
-        environment: Its ``now`` dates what is put.
+        environment: Its ``now`` dates new entries.
         ident_of: Tells the ident of an entry from the key under which the server's pushes name it, for entries that have no
             ``wire_key`` of their own; ``None`` if it cannot.
         counts: Where reads are counted by tenant and type, and why entries have gone.
@@ -464,7 +464,7 @@ class MemoryTier:
             self._by_wire_key[entry.wire_key] = entry
 
     def _leave_out(self, entry: MemoryEntry) -> bool:
-        """Discards what stands under the keys of an entry that is not kept itself. Returns ``False``, for ``put``."""
+        """Discards the entries under the keys of an entry that is not kept itself. Returns ``False``, for ``put``."""
         self.discard(entry.ident)
         self._discard_named(entry.wire_key)
         if entry.charge > self._largest:

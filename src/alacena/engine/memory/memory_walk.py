@@ -176,7 +176,7 @@ class MemoryWalk:
                 row.bytes_met += tally.bytes
 
     def _pass(self, segment: TenantSegment, budget: int) -> int:
-        """Collects from a tenant's entries, and returns what is left of the budget; -1 if it ran out among them.
+        """Collects from a tenant's entries, and returns the rest of the budget; -1 if it ran out among them.
 
         It goes from the newest of each queue on: the oldest leave meanwhile, or go to the next queue.
         """

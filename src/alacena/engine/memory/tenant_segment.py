@@ -1,4 +1,4 @@
-"""One tenant's part of the tier, and the policy that decides what stays in it."""
+"""One tenant's part of the tier, and the policy that decides which entries stay in it."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
     def clear(self) -> list[EntryQueue]:
         """Empties the segment, and returns the queues that held something, for the caller to take apart.
 
-        Its counts of hits, evictions and expirations stay, and so does what it has learnt.
+        Its counts of hits, evictions and expirations stay, and so does its learning.
         """
         full = [queue for queue in self.queues if queue.count]
         for queue in self.queues:
@@ -344,7 +344,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
 
 
 def _digest(entry: MemoryEntry) -> int:
-    """Returns the digest by which the history knows a key: the same in every process, whatever the seed of its hashes."""
+    """Returns the digest by which the history knows a key: the same in every process, for any seed of its hashes."""
     if entry.wire_key:
         return crc32(entry.wire_key)
     return crc32("\0".join([part or "" for part in entry.ident]).encode("utf-8", "surrogatepass"))

@@ -55,9 +55,9 @@ def as_asked(loader: BatchLoader, resource_ids: Sequence[Any]) -> BatchLoader:
 
 
 def align(ids: Sequence[str], values: Any) -> list[Any]:
-    """Returns a batch loader's answer in the order of its ids; ``None`` for what the source does not have.
+    """Returns a batch loader's answer in the order of its ids; ``None`` for ids that the source does not have.
 
-    If a database leaves out what it does not have, its rows are taken by their own ids (:data:`_OWN_IDS`).
+    If a database leaves out ids, its rows are taken by their own ids (:data:`_OWN_IDS`).
 
     Raises:
         ValueError: Whose value is whose cannot be told: a sequence of another length whose values do not say it, or rows
@@ -82,7 +82,7 @@ def _by_own_ids(ids: Sequence[str], rows: Sequence[Any]) -> list[Any] | None:
     """Returns rows in the order of the ids, if each of them says which of these is its own; else ``None``.
 
     Raises:
-        ValueError: There is one for each id, and they are in another order. A row may speak of somebody else who is among
+        ValueError: There is one for each id, and they are in another order. A row may speak of another one among
             them, so it cannot be told which order is meant.
     """
     given = [row for row in rows if row is not None]

@@ -18,7 +18,7 @@ class Breaker:
 
     It opens after 5 failures in a row, for a pause that doubles with each failed probe (0.25 s to 1 s, with jitter),
     and closes with the first success. It is never open for ever: after each pause one probe goes through. A failure
-    while others were answered begins the row anew: what is late then is this process, or one among many.
+    while others were answered begins the row anew: the late one is this process, or one among many.
 
     Args:
         environment: Time and jitter.
@@ -37,7 +37,7 @@ class Breaker:
 
     @property
     def just_failed(self) -> bool:
-        """Whether the last try failed, a moment ago: who was made to wait by it should not be made to wait again."""
+        """Whether the last try failed, a moment ago: a caller that it made wait should not wait again."""
         return self.failures > 0 and self._environment.now() < self._failed_at + _MOMENT_S
 
     @property

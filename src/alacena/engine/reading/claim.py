@@ -46,7 +46,7 @@ class Claim:
         check: Is called with a value before it is stored, and raises to refuse it.
 
     Args:
-        request: What is claimed; its loader is not called.
+        request: The entry claimed; its loader is not called.
         reader: Looks and waits.
         flights: The loads under way.
         environment: The clock.
@@ -96,10 +96,10 @@ class Claim:
         """Stores the value, and gives it to all that wait for the claim.
 
         Args:
-            value: Anything the codec knows, except ``None``; :data:`alacena.UNCHANGED`: what expired is still right. What
-                cannot be stored is given to those who wait, and the log says why it is not stored.
+            value: Anything the codec knows, except ``None``; :data:`alacena.UNCHANGED`: the expired value is still right. A
+                value that cannot be stored is given to the waiting callers, and the log says why it is not stored.
             ttl: Seconds it stays fresh; left out: that of the claim, or the type's.
-            tags: What it depends on, besides those of the claim.
+            tags: Its tags, besides those of the claim.
             document_ids: Documents it depends on, likewise.
 
         Returns:
@@ -114,7 +114,7 @@ class Claim:
         Cost: 1 round trip; one more for tags that were named since the claim began.
         Atomicity: one script, as for a load.
         Cancellation: the value is stored all the same.
-        If Redis fails: ``False``; those who wait have the value.
+        If Redis fails: ``False``; the waiting callers have the value.
         """
         if value is None:
             raise ValueError("claim.store(None): None means that there is no value; write claim.store_nothing()")
@@ -139,7 +139,7 @@ class Claim:
             self._context.depends_on(document_ids)
 
     def skip(self) -> None:
-        """Does not store the value: it is for this caller and those who wait for the claim alone."""
+        """Does not store the value: it is for this caller and the callers that wait for the claim alone."""
         if self._context is not None:
             self._context.skip()
 
@@ -179,7 +179,7 @@ class Claim:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Wraps the caller's code in its own task: what it reads is noted, and what it waits for, as in a loader."""
+        """Wraps the caller's code in its own task: its reads and waits are noted, as in a loader."""
         if self._context is None or self._flight is None:
             yield
             return

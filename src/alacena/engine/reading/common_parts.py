@@ -21,7 +21,7 @@ class CommonParts:
     Attributes:
         remote: The remote tier.
         keys: Renders names.
-        events: Receives what happens.
+        events: Receives the events.
         counts: Counts it.
         environment: Time and chance.
         settings: How the cache is set up.

@@ -1,7 +1,7 @@
 """The rule for a read once the tiers have been looked at, for one entry and for many.
 
-Everything here is a pure function of what was found, the type's policy, and whether the source has just failed. Looking,
-waiting and loading are done elsewhere, by what these functions answer.
+Everything here is a pure function of the entry found, the type's policy, and whether the source has just failed. Looking,
+waiting and loading are done elsewhere, as these functions answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ReadDecision(Enum):
-    """The decision of a read about what it found."""
+    """The decision of a read about the entry found."""
 
     SERVE = "the entry is fresh: it is the answer"
     SERVE_AND_RENEW = "the entry is fresh and expires soon: it is the answer, and a load behind the answer renews it"
@@ -82,8 +82,8 @@ def stand_in(found: Found | None, policy: Policy, *, has_failed: bool) -> ReadDe
     """Returns what a read does whose load has failed, or has taken longer than the soft timeout.
 
     Args:
-        found: The entry that is there now. It was looked up again, because what was found before the wait may have been
-            invalidated, or renewed by somebody else, meanwhile.
+        found: The entry that is there now. It was looked up again, because the entry found before the wait may have been
+            invalidated, or renewed by another caller, meanwhile.
         policy: How its type is kept and loaded.
         has_failed: Whether the load has failed; otherwise it is only slow, and goes on behind the answer.
     """
@@ -98,7 +98,7 @@ def stand_in(found: Found | None, policy: Policy, *, has_failed: bool) -> ReadDe
 def patience_s(flights: Iterable[Flight], policy: Policy, now: float) -> float | None:
     """Returns the seconds to wait for loads that expired entries may stand in for; ``None``: without limit.
 
-    The soft timeout is a load's, not each reader's: who joins a load that is slow already waits no more for it.
+    The soft timeout is a load's, not each reader's: a caller that joins a slow load waits no more for it.
     """
     if policy.soft_timeout_s is None:
         return None

@@ -1,4 +1,4 @@
-"""Fills that leave together: what is loaded in one turn of the loop is stored by one call."""
+"""Fills that leave together: values loaded in one turn of the loop are stored by one call."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GatheredFills:
                 waiter.set_result(is_stored)
 
     def end(self) -> bool:
-        """Leaves nobody waiting; returns whether somebody was."""
+        """Leaves no caller waiting; returns whether one was."""
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         for waiter in waiting:
             waiter.set_result(False)
@@ -73,10 +73,10 @@ class FillGatherer:
         self._open: dict[str, GatheredFills] = {}
 
     def open(self, bucket: str) -> GatheredFills:
-        """Returns the fills of a bucket that leave in the next turn of the loop, before anybody else has a turn.
+        """Returns the fills of a bucket that leave in the next turn of the loop, before any other task has a turn.
 
         It is called before a load gives its callers their answer. A loop calls in the order in which it was asked to: they
-        wake up behind it, so that what they ask the server for next comes to it behind the fill.
+        wake up behind it, so that their next commands come to it behind the fill.
         """
         gathered = self._open.get(bucket)
         if gathered is None:

@@ -130,9 +130,9 @@ class Filler:
         """Returns a new entry, unless the value is not to be stored, and an answer for the callers.
 
         Args:
-            request: What was asked for.
-            context: What the loader said about the value.
-            value: What it returned.
+            request: The entry asked for.
+            context: The loader's words about the value.
+            value: The result of the source.
             load_s: How long it took.
             lease: The permission to store it.
             replaces: Whether there is an older entry: then that the source has nothing is stored in any case, as dead
@@ -244,7 +244,7 @@ class Filler:
         Returns:
             For each, whether the remote tier said that it has stored the new entry.
 
-        Whatever goes wrong is said by events, counts and the log: the callers have their answer, so nobody else hears.
+        Whatever goes wrong is said by events, counts and the log: the callers have their answer, so no one else hears.
         """
         leases: list[Lease] = []
         new_entries: list[NewEntry] = []
@@ -274,7 +274,7 @@ class Filler:
     async def _send(
         self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]
     ) -> tuple[Sequence[Fate | None], Exception | None]:
-        """Redeems leases by one call; returns what became of each, and why the call failed, if it did."""
+        """Redeems leases by one call; returns the outcome of each, and why the call failed, if it did."""
         fates: Sequence[Fate | None] = (None,) * len(leases)
         failure: Exception | None = None
         answered = False
@@ -382,7 +382,7 @@ class Fill(NamedTuple):
     Attributes:
         key: The entry.
         lease: The permission; ``None``: the tier gave none.
-        new_entry: What was loaded; ``None``: it is not to be stored.
+        new_entry: The loaded value; ``None``: it is not to be stored.
         replaces: Whether it was to replace an older entry. That one is not served any more if it was not replaced.
     """
 

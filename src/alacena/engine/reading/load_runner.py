@@ -50,7 +50,7 @@ class LoadRunner:
         common: The remote tier; counts, the clock, and the settings of waits and limits.
         tiers: Where to look whether somebody else has loaded meanwhile.
         flights: The loads under way.
-        fills: Says what becomes of a value.
+        fills: Says the fate of a value.
         source_backoff: Sources that failed.
     """
 
@@ -305,7 +305,7 @@ class LoadRunner:
         """Calls a source within the type's hard timeout, in a place of the tenant's limit.
 
         Args:
-            keys: What is loaded.
+            keys: The entries to load.
             policy: The type's policy.
             carriers: The flights that wait for it.
             loader: Is given the context.
@@ -313,7 +313,7 @@ class LoadRunner:
             source: What messages name: the loader may be a wrapper of it.
 
         Returns:
-            What it returned, and the seconds that it took.
+            Its result, and the seconds that it took.
 
         Raises:
             LoadTimeoutError: The hard timeout passed.
@@ -421,7 +421,7 @@ def _hand_over(one: EntryLoad) -> Loader:
 def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, flight: Flight) -> None:
     """Hands the loader the value that is there, as it may be stored again: none that has ended since it was found.
 
-    With a lease, it is what was there when the lease was given. The flight is barred once the entry is removed.
+    With a lease, it is the entry of the moment when the lease was given. The flight is barred once the entry is removed.
     """
     previous = stale if stale is None or lease is None else lease.previous
     if previous is not None and previous.value is not NOT_FOUND and previous.stands and flight.joinable:

@@ -40,7 +40,7 @@ _log = logging.getLogger("alacena")
 
 
 class Reader:
-    """Looks, waits for loads, and says what may be served meanwhile.
+    """Looks, waits for loads, and says which entry may be served meanwhile.
 
     Args:
         common: Names, events, counts, time and chance.
@@ -82,18 +82,18 @@ class Reader:
         return found
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
-        """Does what :meth:`find` does, and returns all that is known about the answer."""
+        """Works like :meth:`find`, and returns all that is known about the answer."""
         started = self._environment.now()
         found = await self._tiers.find(keys, policy, keep=use_memory and policy.use_memory)
         return self._finish(keys[0], _NOTHING if found is None else self._filler.found(found), started)
 
     async def load(self, request: Request) -> Lookup[Any]:
-        """Looks at the tiers, then asks the source; callers who ask for one entry at a time share one load.
+        """Looks at the tiers, then asks the source; callers that ask for one entry at a time share one load.
 
         Raises:
             LoadTimeoutError: The source did not answer within the type's hard timeout and nothing stale may be served.
             CircularLoadError: The load that asks is itself waited for by a load of this entry.
-            OneShotValueError: The source returned what can be read only once.
+            OneShotValueError: The source returned a value that can be read only once.
             Exception: The loader's own exceptions, as they are.
 
         Cost: 0 round trips if memory answers, 1 if Redis does, 2 and the source on a miss; the fill is not waited for.
@@ -116,11 +116,11 @@ class Reader:
     ) -> Lookup[Any] | tuple[Flight, asyncio.Future[Lookup[Any]]]:
         """Looks at the tiers, waits for the load of the entry, or starts one whose loader is the caller's claim.
 
-        An expired entry is the answer if its policy serves it stale and somebody renews it already, or its source has
-        just failed. If nobody does, the caller is to renew it.
+        An expired entry is the answer if its policy serves it stale and another caller renews it already, or its source has
+        just failed. Otherwise the caller is to renew it.
 
         Args:
-            request: What to load; its loader waits for the claim's value.
+            request: The entry to load; its loader waits for the claim's value.
             called: Is done once the loader was called.
 
         Returns:
@@ -157,7 +157,7 @@ class Reader:
         return self._finish(key, outcome.result(), started)
 
     async def refresh(self, request: Request) -> Lookup[Any]:
-        """Asks the source whatever the tiers hold and whoever is loading, and stores its answer."""
+        """Asks the source even on a hit or during a load, and stores its answer."""
         started = self._environment.now()
         self._flights.check(request.key)
         # 1. A load has read the row. 2. The row changes. 3. This caller asks for what the source says now.
@@ -223,7 +223,7 @@ class Reader:
 
         Raises:
             CircularLoadError: It would wait for itself.
-            Exception: What the source has just failed with, if it is left alone.
+            Exception: The last failure of the source, if it is left alone.
         """
         self._flights.check(key)
         self._source_backoff.repeat(key.entry, policy)
@@ -240,8 +240,8 @@ class Reader:
         """Returns the outcome of the load of each entry, which is joined or started, however many there are.
 
         Args:
-            wanted: What is asked for, each with the entry that is there.
-            start: Starts the loads of those that nobody is loading. What a load does that nobody waits for any more
+            wanted: The entries asked for, each with the entry that is there.
+            start: Starts the loads of those without a load. What a load does without a waiting caller any more
                 is for it to say: a flight with a task of its own ends with the last caller, one of a batch goes on.
         """
         answers: dict[bytes, Lookup[Any]] = {}
@@ -268,8 +268,8 @@ class Reader:
         """Waits for loads as long as the policy says, or lets expired entries stand in for those that fail or take too long.
 
         Returns:
-            The outcomes, and what is to be asked for again: a claim was left without a value, or another caller has the
-            value and nobody can copy it.
+            The outcomes, and the requests to ask again: a claim was left without a value, or another caller has the
+            value and it cannot be copied.
         """
         # Two callers share a load, and the one that began it is cancelled:
         # 1. The first caller starts the flight and joins it; the second joins it.
@@ -306,7 +306,7 @@ class Reader:
         outcomes: Sequence[asyncio.Future[Lookup[Any]]],
         answers: dict[bytes, Lookup[Any]],
     ) -> list[Wanted]:
-        """Puts the outcomes among the answers where there is none yet. Returns what is to be asked for again."""
+        """Puts the outcomes among the answers where there is none yet. Returns the requests to ask again."""
         again: list[Wanted] = []
         for (request, stale), outcome in zip(wanted, outcomes, strict=True):
             if request.key.entry in answers:

@@ -32,7 +32,7 @@ _AT_ONCE_S = 0.005
 
 
 class _Word(Enum):
-    """The outcome of a look, for those who waited for it."""
+    """The outcome of a look, for the callers that waited for it."""
 
     NOTHING = "nothing is there"
     KEPT = "memory has it"
@@ -45,7 +45,7 @@ class _Look:
 
     Attributes:
         candidates: How many keys it asks for: more is what a follower may want that looks at more general scopes.
-        followers: Who waits for it.
+        followers: Its waiting callers.
     """
 
     __slots__ = ("candidates", "followers")
@@ -104,8 +104,8 @@ class TieredLookup:
             keys: The candidates, most specific first.
             policy: How the type wants it.
             keep: Whether memory may answer and keep a copy.
-            loads: Whether the caller goes on to load: then what has expired is found too, and the read is counted there.
-            leads: Whether callers who come meanwhile wait for this one.
+            loads: Whether the caller goes on to load: then an expired entry is found too, and the read is counted there.
+            leads: Whether callers that come meanwhile wait for this one.
 
         Cost: 0 round trips if memory answers, else 1.
         If Redis fails: ``None``, and an event.
@@ -159,7 +159,7 @@ class TieredLookup:
         return found
 
     async def _follow(self, keys: Sequence[EntryKey], policy: Policy, *, loads: bool) -> Found | None:
-        """Waits for somebody else's look, and then looks into memory.
+        """Waits for another caller's look, and then looks into memory.
 
         A follower never takes the leader's value: it may have been invalidated between the answer and the follower.
         """
@@ -182,7 +182,7 @@ class TieredLookup:
         return found if loads else self._count(keys[0], found)
 
     def _tell(self, entry: bytes, look: _Look, found: Found | None, *, is_answered: bool) -> None:
-        """Ends a look, and tells those who wait for it."""
+        """Ends a look, and tells the callers that wait for it."""
         # A leader that is cancelled tells its followers `LEFT`: one of them leads then, with a look of its own.
         word = _Word.NOTHING if is_answered else _Word.LEFT
         if found is not None:
@@ -208,7 +208,7 @@ class TieredLookup:
         """Returns the entries that are alive now, fresh or stale: those found before may have been invalidated since.
 
         Args:
-            requests: What is asked for, all of one type; several each at their own key only.
+            requests: The entries asked for, all of one type; several each at their own key only.
         """
         if len(requests) != 1:
             keys = [request.key for request in requests]
@@ -237,7 +237,7 @@ class TieredLookup:
         return found
 
     def _all_in_memory(self, keys: Sequence[EntryKey]) -> list[Found | None]:
-        """Returns what :meth:`in_memory` gives for each of the keys."""
+        """Returns the result of :meth:`in_memory` for each of the keys."""
         get, hand_out, load_s_of, now = (
             self._memory.get,
             self._values.hand_out,
@@ -316,7 +316,7 @@ class TieredLookup:
         return answer
 
     def _note_failure(self, error: BackendError, began: float, answers: int) -> None:
-        """Tells the breaker, unless it was known at once that nobody is there: that made nobody wait.
+        """Tells the breaker, unless the server was known to be away: then no caller had to wait.
 
         If it counted, reads would stay away for a while from a server that is back, or from those of a cluster that
         are well.

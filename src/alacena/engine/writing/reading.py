@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """Stores what a reading of the source brings, unless it was invalidated since the reading began.
+    """Stores the values of a reading of the source, unless it was invalidated since the reading began.
 
     Made by :meth:`alacena.engine.api.cache.Cache.reading`.
 
@@ -51,7 +51,7 @@ class Reading:
         self.check: Callable[[Any], object] | None = None
 
     async def begin(self, data_types: Iterable[str]) -> None:
-        """Notes what the reading rests on, with the types that are named.
+        """Notes the ground of the reading, with the types that are named.
 
         Cost: 1 round trip.
         """
@@ -74,7 +74,7 @@ class Reading:
             resource_id: Its id within the type.
             value: Anything the codec knows, except ``None``.
             ttl: As for :meth:`alacena.engine.api.cache.Cache.set`.
-            tags: What it depends on besides the reading's own tags and documents.
+            tags: Its tags besides the reading's own tags and documents.
             document_ids: Documents, likewise.
 
         Returns:
@@ -107,7 +107,7 @@ class Reading:
             data_type: Their type.
             values: The values by id.
             ttl: As for :meth:`set`.
-            tags: What all of them depend on besides the reading's own tags and documents.
+            tags: Tags of all of them besides the reading's own tags and documents.
             document_ids: Documents, likewise; or, by id, those of each.
 
         Returns:

@@ -29,8 +29,8 @@ class _AtWork:
     """The tasks that were at work at one moment.
 
     Attributes:
-        tasks: Each with what it waited for then.
-        others: The tasks that were there and not at work: idle ones, and those that know of what ended.
+        tasks: Each with its wait then.
+        others: The tasks that were there and not at work: idle ones, and those that know of the end.
     """
 
     __slots__ = ("others", "tasks")
@@ -45,7 +45,7 @@ class _AtWork:
                 self.tasks[task] = _waits_for(task)
 
     def clear(self, knows: asyncio.Task[Any]) -> None:
-        """Takes out a task that knows of what ended, and those that wait for it."""
+        """Takes out a task that knows of the end, and those that wait for it."""
         for task in _with_awaiting(knows, self.tasks):
             self.tasks.pop(task, None)
             self.others.add(task)
@@ -147,7 +147,7 @@ def _with_awaiting(task: asyncio.Task[Any], others: Collection[asyncio.Task[Any]
 
 
 def _children_of(task: asyncio.Task[Any]) -> Iterable[Any]:
-    """Yields what a task waits for: one task, the children of a `gather`, or those that a frame of asyncio holds."""
+    """Yields the waits of a task: one task, the children of a `gather`, or those that a frame of asyncio holds."""
     waiter = _waiter_of(task)
     yield waiter
     yield from getattr(waiter, "_children", ())

@@ -48,7 +48,7 @@ class Burst:
     Attributes:
         groups: Generations to end, by bucket.
         entries: Entries to remove.
-        sent: Their removal: its result is what there was, or ``None`` if the server did not confirm.
+        sent: Their removal: its result is the former entry, or ``None`` if the server did not confirm.
         error: Why it did not.
     """
 
@@ -167,9 +167,9 @@ class Writer:
         ttl: TtlOrUnset,
         beginnings: Sequence[Beginning] | None,
     ) -> int:
-        """Stores what a reading brought, if nothing ended since it began. See :class:`alacena.engine.writing.reading.Reading`.
+        """Stores the value of a reading, if nothing ended since it began. See :class:`alacena.engine.writing.reading.Reading`.
 
-        ``beginnings`` is ``None`` if it is not known what the reading rests on: then nothing is stored.
+        ``beginnings`` is ``None`` if the ground of the reading is not known: then nothing is stored.
 
         Returns:
             How many were stored.
@@ -288,7 +288,7 @@ class Writer:
         return stored
 
     async def begin(self, scope: Scope, data_types: Iterable[str], tags: Sequence[str]) -> tuple[Beginning, ...] | None:
-        """Notes what a reading rests on, for each bucket of the tenant; ``None`` if the remote tier failed."""
+        """Notes the ground of a reading, for each bucket of the tenant; ``None`` if the remote tier failed."""
         buckets, wide = self._keys.groundwork(scope, data_types, tags)
         try:
             return await self._remote.begin(buckets, wide)
@@ -306,7 +306,7 @@ class Writer:
     ) -> list[NewEntry]:
         """Makes values ready for the tiers: encoded now, so that a bad value is refused before anything is sent.
 
-        If one cannot be stored, what was there before is outdated all the same, and is removed.
+        If one cannot be stored, the former entry is outdated all the same, and is removed.
         """
         if any(value is None for value in values):
             raise ValueError(_NO_VALUE)
@@ -347,7 +347,7 @@ class Writer:
         resource_id: str | None,
         tags: Iterable[str],
     ) -> Ended:
-        """Ends what a scope, a type, a resource or tags stand for. See :meth:`alacena.engine.api.cache.Cache.invalidate`."""
+        """Ends the entries of a scope, a type, a resource or tags. See :meth:`alacena.engine.api.cache.Cache.invalidate`."""
         groups: list[tuple[str, ...]] = [
             names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)
         ]

@@ -148,38 +148,38 @@ async def test_a_budget_that_nobody_uses_is_forgotten_when_it_was_said(port: Coo
     assert all(399 * DAY_S < left <= 400 * DAY_S for left in await _left(port, plain._keys[0], plain._keys[2]))
 
 
-async def test_a_roster_that_nobody_uses_is_forgotten_and_who_is_struck_off_leaves_nothing(
+async def test_an_index_that_is_not_used_is_forgotten_and_a_tenant_struck_off_leaves_nothing(
     port: CoordinationContext,
 ) -> None:
     queues = Queues(port)
     await queues("q", tenant_id="acme").push("v")
-    roster = queues._ready_tenants("q")
-    assert roster is not None
-    assert all(89 * DAY_S < left <= 90 * DAY_S for left in await _left(port, *roster._keys))
-    [turn], _ = await roster.turns(5)
-    roster._idle["acme"] = 100
-    await roster.put_off(turn, None)
-    assert await port.call("HGETALL", roster._keys[1]) == {}
-    assert await port.call("ZCARD", roster._keys[0]) == 0
+    index = queues._ready_tenants("q")
+    assert index is not None
+    assert all(89 * DAY_S < left <= 90 * DAY_S for left in await _left(port, *index._keys))
+    [turn], _ = await index.turns(5)
+    index._idle["acme"] = 100
+    await index.put_off(turn, None)
+    assert await port.call("HGETALL", index._keys[1]) == {}
+    assert await port.call("ZCARD", index._keys[0]) == 0
 
 
 async def test_what_a_process_knows_of_tenants_and_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """100,000 tenants, each once: a process remembered every one of them."""
     monkeypatch.setattr("alacena.coordination.ready_tenants._MOST_KNOWN", 10)
-    monkeypatch.setattr("alacena.coordination.queues._MOST_ROSTERS", 10)
+    monkeypatch.setattr("alacena.coordination.queues._MOST_INDEXES", 10)
     days = Days()
     queues = Queues(days.port)
     for number in range(50):
         await queues("q", tenant_id=f"t{number}").push("v")
         queues(f"batch-{number}", tenant_id="t")
-    roster = queues._ready_tenants("q")
-    assert roster is not None
-    assert len(roster._ensured) <= 10
-    assert len(queues._rosters) <= 10
+    index = queues._ready_tenants("q")
+    assert index is not None
+    assert len(index._ensured) <= 10
+    assert len(queues._indexes) <= 10
     view = queues.any("q")
     taken = [await view.reserve(100) for _ in range(10)]
     assert sum(map(len, taken)) == 50
-    assert len(roster._idle) <= 10
+    assert len(index._idle) <= 10
 
 
 async def test_the_store_of_a_process_clears_away_what_expired() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alacena.coordination.worker import Backoff
     from alacena.engine.base.closing import Deadline
 
-_MOST_ROSTERS: Final = 1_000
+_MOST_INDEXES: Final = 1_000
 
 
 class Queues(PerTenant):
@@ -29,13 +29,13 @@ class Queues(PerTenant):
 
     Args:
         port: The coordination context.
-        fair: Keep the ready_tenants by which :meth:`any` serves all tenants. Every process that pushes must agree.
+        fair: Keep the index of tenants with work, by which :meth:`any` serves all tenants. Every process that pushes must agree.
     """
 
     def __init__(self, port: CoordinationContext, *, fair: bool = True) -> None:
         super().__init__(port)
         self._fair = fair
-        self._rosters: dict[str, ReadyTenants] = {}
+        self._indexes: dict[str, ReadyTenants] = {}
 
     def __call__(self, name: str, *, tenant_id: str | None = None, max_attempts: int = 5) -> Queue:
         """Returns the queue ``name`` of a tenant. Nothing is sent.
@@ -156,8 +156,8 @@ class Queues(PerTenant):
         name = identifier("the name of a queue", name)
         # Shared by name, because each remembers which tenants it has announced: a new one would announce all of them
         # again. Put back at the end, so that the first in the dict is the one used longest ago.
-        ready_tenants = self._rosters.pop(name, None) or ReadyTenants(self._port, "queue", name, "data")
-        self._rosters[name] = ready_tenants
-        if len(self._rosters) > _MOST_ROSTERS:
-            del self._rosters[next(iter(self._rosters))]  # Its next push announces its tenant once more.
+        ready_tenants = self._indexes.pop(name, None) or ReadyTenants(self._port, "queue", name, "data")
+        self._indexes[name] = ready_tenants
+        if len(self._indexes) > _MOST_INDEXES:
+            del self._indexes[next(iter(self._indexes))]  # Its next push announces its tenant once more.
         return ready_tenants

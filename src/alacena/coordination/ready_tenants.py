@@ -1,7 +1,7 @@
 """Tenants that may have work: an advisory list, which many processes serve in turn.
 
-Tenants live on different nodes, so no script sees all their queues. The ready_tenants is one sorted set apart, by the instant
-of each tenant's next turn. It is a hint that repairs itself: a tenant without work is put off, and one with work is announced.
+Tenants live on different nodes, so no script sees all their queues. The index is one sorted set apart, by the instant of
+each tenant's next turn. It is a hint that repairs itself: a tenant without work is put off, and one with work announces it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TURNS: Final = Script("roster_turns", idempotent=True)
 PARK: Final = Script("roster_park", idempotent=True)
 
 NOBODY: Final = "system"
-"""The tenant under which a ready_tenants is filed."""
+"""The tenant under which an index is filed."""
 
 _ENSURE_S: Final = 900.0
 _LONGEST_PAUSE_S: Final = 600.0
@@ -46,7 +46,7 @@ class Turn:
 
     Attributes:
         tenant_id: The tenant.
-        mark: By which the ready_tenants knows whether the tenant has announced itself since.
+        mark: By which the index knows whether the tenant has announced itself since.
     """
 
     tenant_id: str

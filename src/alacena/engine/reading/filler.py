@@ -32,7 +32,7 @@ _log = logging.getLogger("alacena")
 
 
 class Filler:
-    """Turns values into new_entries and answers, and redeems leases.
+    """Turns values into new entries and answers, and redeems leases.
 
     Args:
         common: The remote tier, events, counts, chance, and the settings of the jitter.
@@ -213,7 +213,7 @@ class Filler:
             flight: The flight they are on.
             lookup: The answer.
             policy: Whether the value may be shared.
-            new_entry: The value's new_entry, if it has one.
+            new_entry: The value's new entry, if it has one.
         """
         # Nobody shares it: what it would cost to tell whether it may be shared is saved.
         if flight.waiting < 2:

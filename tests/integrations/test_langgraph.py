@@ -86,7 +86,7 @@ async def test_two_graphs_with_one_node_do_not_answer_each_other(cache: Cache) -
 
 @pytest.mark.parametrize("name", ["", "  ", None])
 def test_graph_must_have_a_name(name: Any) -> None:
-    with pytest.raises(UsageError, match="name the graph"):
+    with pytest.raises(UsageError, match="graph is blank"):
         NodeCache(name)
 
 

@@ -6,6 +6,7 @@ Locks, queues, counters and the ledger are written once against :class:`Backend`
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.resources
 from dataclasses import dataclass
@@ -72,6 +73,28 @@ class Notification(Protocol):
             True if it rang, False if ``timeout_s`` seconds passed.
         """
         ...
+
+
+class ChannelNotification:
+    """A channel's ring, remembered until a caller waits for it."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Rings, now or for the next wait."""
+        self._rung.set()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """See :meth:`Notification.wait`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        # Only after a ring was heard: one that comes without a waiting caller is kept for the next wait.
+        self._rung.clear()
+        return True
 
 
 class Backend(Protocol):

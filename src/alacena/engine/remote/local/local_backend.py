@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine.base.errors import CacheClosedError
+from alacena.engine.remote.backend import ChannelNotification
 from alacena.engine.remote.local.keyspace import Keyspace
 from alacena.engine.remote.local.twins import TWINS, TwinServer
 
@@ -34,28 +34,6 @@ def run_twin(space: Keyspace, name: str, keys: Sequence[bytes], args: Sequence[b
     return TWINS[name](TwinServer(space), list(keys), list(args))
 
 
-class LocalNotification:
-    """A bell of this process."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        """Rings, now or for the next wait."""
-        self._rung.set()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Waits for a ring, or for one that came since the last wait; False when the time is over."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._rung.wait()
-        except TimeoutError:
-            return False
-        # Only after a ring was heard: one that comes when nobody waits is kept for the next wait.
-        self._rung.clear()
-        return True
-
-
 class LocalBackend:
     """A :class:`~alacena.engine.remote.backend.Backend` that lives and dies with this process.
 
@@ -72,7 +50,7 @@ class LocalBackend:
     def __init__(self, environment: Environment) -> None:
         origin = environment.wall() - environment.now()
         self.keyspace = Keyspace(lambda: origin + environment.now(), on_publish=self._publish)
-        self._bells: dict[bytes, list[LocalNotification]] = {}
+        self._bells: dict[bytes, list[ChannelNotification]] = {}
         self._closed = False
 
     async def call(self, *command: Argument, timeout_s: float | None = None) -> Reply:  # noqa: ARG002 - never waits
@@ -95,9 +73,9 @@ class LocalBackend:
         )
 
     @asynccontextmanager
-    async def listen(self, channel: str) -> AsyncIterator[LocalNotification]:
+    async def listen(self, channel: str) -> AsyncIterator[ChannelNotification]:
         """Yields a notification of one channel."""
-        name, bell = encode_word(channel), LocalNotification()
+        name, bell = encode_word(channel), ChannelNotification()
         self._bells.setdefault(name, []).append(bell)
         try:
             yield bell

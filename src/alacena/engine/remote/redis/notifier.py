@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError, ServerReplyError
+from alacena.engine.remote.backend import ChannelNotification
 from alacena.engine.remote.redis.commands import is_forbidden
 from alacena.engine.remote.redis.hooks import Hooks
 
@@ -16,27 +17,6 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.link import Link
     from alacena.engine.remote.redis.topology import Topology
     from alacena.engine.remote.redis.wire import Connection
-
-
-class RedisNotification:
-    """A channel's ring, remembered until a caller waits for it."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        """Rings, now or for the next wait."""
-        self._rung.set()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """See :meth:`alacena.engine.remote.backend.Notification.wait`."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._rung.wait()
-        except TimeoutError:
-            return False
-        self._rung.clear()
-        return True
 
 
 class _Channel:
@@ -50,7 +30,7 @@ class _Channel:
     """
 
     def __init__(self) -> None:
-        self.bells: set[RedisNotification] = set()
+        self.bells: set[ChannelNotification] = set()
         self.heard = False
         self.answered = asyncio.Event()
         self.missed = False
@@ -87,7 +67,7 @@ class Notifier:
         self._closed = False
 
     @asynccontextmanager
-    async def listen(self, name: bytes) -> AsyncIterator[RedisNotification]:
+    async def listen(self, name: bytes) -> AsyncIterator[ChannelNotification]:
         """Yields a bell for a channel, which rings at each message from now on.
 
         If the server does not confirm that in time, or refuses it, the bell is given all the same: it rings once the
@@ -97,7 +77,7 @@ class Notifier:
         """
         if self._closed:
             raise CacheClosedError
-        channel, bell = self._channels.get(name), RedisNotification()
+        channel, bell = self._channels.get(name), ChannelNotification()
         if channel is None:
             channel = self._channels[name] = _Channel()
             self._say("SUBSCRIBE", name)

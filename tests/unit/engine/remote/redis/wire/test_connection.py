@@ -326,11 +326,11 @@ async def test_answers_before_the_doubt_are_given_and_those_after_are_not() -> N
         await second
 
 
-async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
+async def test_an_answer_to_no_request_ends_the_connection() -> None:
     connection, transport = connect()
     connection.data_received(b"+OK\r\n")
     assert transport.aborted
-    assert "nobody asked" in str(connection.error)
+    assert "an answer came to no request" in str(connection.error)
 
 
 async def test_an_answer_longer_than_the_limit_ends_the_connection() -> None:

@@ -415,7 +415,7 @@ class SourceCall:
         # A task that the source left behind reads on, and what it reads then is no part of the value.
         self.context.reads.close()
         for carrier in self.carriers:
-            carrier.retry_after_s = self.context.retry_after
+            carrier.retry_after_s = self.context._retry_after_s
         self.is_over = self.is_left = True
 
 

@@ -276,16 +276,11 @@ class Reader:
         # 2. The first is cancelled. Its own future is cancelled, not the load's task: the second still waits for that.
         # 3. The last future that is cancelled cancels the task. `asyncio.wait` cancels nothing, hence the `cancel` below.
         outcomes = [flight.join() for flight in flights]
-        policy = wanted[0][0].policy
         try:
+            answers: dict[bytes, Lookup[Any]] = {}
             # One entry without a stand-in must be waited for anyway, so a soft timeout would spare this caller nothing.
-            if all(may_stand_in(stale, policy) for _, stale in wanted):
-                await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
-            else:
-                for outcome in outcomes:
-                    with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
-                        await outcome
-            answers = {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
+            if len(wanted) > 1 or may_stand_in(wanted[0][1], wanted[0][0].policy):
+                answers = await self._wait_or_stand_in(wanted, flights, outcomes)
             again = await self._take(wanted, outcomes, answers)
         except asyncio.CancelledError:
             for outcome in outcomes:
@@ -299,6 +294,19 @@ class Reader:
                 elif len(outcomes) > 1:  # of several that failed, only the first is raised
                     consume(outcome)
         return answers, again
+
+    async def _wait_or_stand_in(
+        self, wanted: Sequence[Wanted], flights: Sequence[Flight], outcomes: Sequence[asyncio.Future[Lookup[Any]]]
+    ) -> dict[bytes, Lookup[Any]]:
+        """Waits for loads, and returns the expired entries that stand in for those that fail or take too long."""
+        policy = wanted[0][0].policy
+        if all(may_stand_in(stale, policy) for _, stale in wanted):
+            await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
+        else:
+            for outcome in outcomes:
+                with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
+                    await outcome
+        return {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
 
     async def _take(
         self,

@@ -417,3 +417,23 @@ async def test_ids_that_name_one_entry_are_read_and_loaded_once(redis_url):
             assert list(found) == ids
             assert found[1] == found["1"] == "value of 1"
         assert shop.asked == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_an_expired_entry_stands_in_for_a_value_that_cannot_be_handed_out(server):
+    """One value of a batch that can be read only once is a failure of its own entry, as it is in a load of one entry."""
+
+    async def scenario(stage):
+        await stage.cache.set_many("note", {"a": "old", "b": "old"}, TENANT)
+        await asyncio.sleep(2.0)
+
+        async def load(ids):
+            return {i: (part for part in "new") if i == "a" else "new" for i in ids}
+
+        assert await stage.cache.load_many("note", ["a", "b"], TENANT, load) == {"a": "old", "b": "new"}
+        assert stage.cache.stats()["load_failures"] == 1
+        await asyncio.sleep(0.1)
+        assert await stage.cache.get("note", "b", TENANT) == "new"
+        assert stage.left_behind() == dict.fromkeys(stage.left_behind(), 0)
+
+    play(scenario, policy=Policy(ttl=1.0, stale_if_error_s=60.0), server=server)

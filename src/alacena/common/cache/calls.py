@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from enum import Enum
+from collections.abc import Mapping
 from hashlib import blake2b
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ from alacena.engine.codec import identity
 from alacena.engine.codec.sharing import is_immutable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 _DIGEST_BYTES: Final = 20
 _REMEDY: Final = "__cache_key__"
@@ -159,8 +159,8 @@ class CallShape:
 def _find_captured(function: Any) -> bytes | None:
     """Returns the identity of what a nested function was made with; ``None`` if that is nothing.
 
-    It tells the functions apart that one factory makes for each model, prompt or function that it wraps. What cannot
-    change counts as it was when the function was decorated; functions count by their names and by what they were made
+    It tells the functions apart that one factory makes for each model, prompt or function that it wraps. Unchangeable
+    values count as they were when the function was decorated; functions count by their names and by what they were made
     with themselves; anything else by its class alone: a counter, a client or a list may change.
     """
     found: list[bytes] = []
@@ -220,7 +220,7 @@ def _contents(cell: Any) -> list[Any]:
         return []
 
 
-_BUILT_IN: Final = (str, bytes, bytearray, int, float, complex, dict, list, tuple, set, frozenset)
+_BUILT_IN: Final[tuple[Any, ...]] = (str, bytes, bytearray, int, float, complex, dict, list, tuple, set, frozenset)
 
 
 def _tell_object(instance: Any) -> bytes:
@@ -238,9 +238,10 @@ def _tell_object(instance: Any) -> bytes:
     except EncodeError:
         held = [base(instance) for base in _BUILT_IN if isinstance(instance, base)][:1]
         return identity([kind, held, state, *around])
-    declared = _declared(kind)
-    more = [[name, _try_to_tell(value)] for name, value in sorted(state.items()) if name not in declared]
-    return identity([fields, more]) if more and not isinstance(instance, Enum) else fields
+    declared = _list_declared(kind)
+    # Of a class that was registered with a `dump`, that says what its objects are.
+    more = [[name, _try_to_tell(value)] for name, value in sorted(state.items()) if declared and name not in declared]
+    return identity([fields, more]) if more else fields
 
 
 def _try_to_tell(value: Any) -> bytes:
@@ -250,10 +251,11 @@ def _try_to_tell(value: Any) -> bytes:
         return identity(_stand_in(value))
 
 
-def _declared(kind: type) -> frozenset[str]:
+def _list_declared(kind: type) -> frozenset[str]:
     """Returns the fields that a dataclass, a model, a struct or a named tuple declares."""
     holders = ("__dataclass_fields__", "__pydantic_fields__", "__struct_fields__", "_fields")
-    return frozenset(name for holder in holders for name in getattr(kind, holder, None) or ())
+    found = (getattr(kind, holder, None) for holder in holders)
+    return frozenset(name for names in found if isinstance(names, Mapping | tuple) for name in names)
 
 
 def _state(instance: Any) -> dict[str, Any]:
@@ -271,7 +273,7 @@ def _state(instance: Any) -> dict[str, Any]:
 
 def _is_derived(kind: type, name: str) -> bool:
     found = next((vars(one)[name] for one in kind.__mro__ if name in vars(one)), None)
-    makes = type(found)
+    makes: type = type(found)
     return makes.__name__ == "cached_property" or (
         hasattr(makes, "__get__") and not hasattr(makes, "__set__") and makes is not FunctionType
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from contextvars import copy_context
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
 from alacena.common.context.block import Context
@@ -205,4 +205,4 @@ def _keep_inside(result: Any) -> Any:
 async def _within(context: Context, result: Awaitable[R]) -> R:
     """Awaits what a plain function returned inside the block that it was called in."""
     with context:
-        return _keep_inside(await result)
+        return cast("R", _keep_inside(await result))

@@ -60,6 +60,17 @@ class CallShape:
         """The name of the first parameter, which a method's object is bound to."""
         return next(iter(self.signature.parameters), None)
 
+    def note_class(self, owner: type) -> None:
+        """Notes the class that the function is a method of: a nested one counts by what it was made with, as it is now."""
+        found: list[Any] = []
+        for name, value in sorted(vars(owner).items()) if "<locals>" in owner.__qualname__ else ():
+            if type(value) is FunctionType and (captured := _find_captured(value)) is not None:
+                found.append([name, captured])
+            elif not name.startswith("__") and is_immutable(value):
+                found.append([name, _try_to_tell(value)])
+        if found:
+            self._captured = identity([self._captured, found])
+
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a call's value for each parameter, defaults and a partial's own arguments included."""
         bound_args: tuple[Any, ...] = ()
@@ -159,8 +170,8 @@ class CallShape:
 def _find_captured(function: Any) -> bytes | None:
     """Returns the identity of a nested function's closure; ``None`` if that is nothing.
 
-    It tells the functions apart that one factory makes for each model, prompt or function that it wraps. What cannot
-    change counts as it was when the function was decorated; functions count by their names and by what they were made
+    It tells the functions apart that one factory makes for each model, prompt or function that it wraps. Unchangeable
+    values count as they were when the function was decorated; functions count by their names and by what they were made
     with themselves; anything else by its class alone: a counter, a client or a list may change.
     """
     found: list[bytes] = []
@@ -232,13 +243,12 @@ def _tell_object(instance: Any) -> bytes:
     """
     kind = type(instance)
     state = _state(instance)
-    around = _tell_class(kind)
     try:
-        fields = identity([kind, instance, *around])
+        fields = identity([kind, instance])
     except EncodeError:
         held = [base(instance) for base in _BUILT_IN if isinstance(instance, base)][:1]
-        return identity([kind, held, state, *around])
-    declared = _declared(kind)
+        return identity([kind, held, state])
+    declared = _list_declared(kind)
     # Of a class that was registered with a `dump`, that says what its objects are.
     more = [[name, _try_to_tell(value)] for name, value in sorted(state.items()) if declared and name not in declared]
     return identity([fields, more]) if more else fields
@@ -251,7 +261,7 @@ def _try_to_tell(value: Any) -> bytes:
         return identity(_stand_in(value))
 
 
-def _declared(kind: type) -> frozenset[str]:
+def _list_declared(kind: type) -> frozenset[str]:
     """Returns the fields that a dataclass, a model, a struct or a named tuple declares."""
     holders = ("__dataclass_fields__", "__pydantic_fields__", "__struct_fields__", "_fields")
     found = (getattr(kind, holder, None) for holder in holders)
@@ -277,18 +287,6 @@ def _is_derived(kind: type, name: str) -> bool:
     return makes.__name__ == "cached_property" or (
         hasattr(makes, "__get__") and not hasattr(makes, "__set__") and makes is not FunctionType
     )
-
-
-def _tell_class(kind: type) -> list[Any]:
-    """Returns what tells apart the classes that one function makes, which have one name: what they were made with."""
-    found: list[Any] = []
-    for one in kind.__mro__:
-        for name, value in sorted(vars(one).items()) if "<locals>" in one.__qualname__ else ():
-            if type(value) is FunctionType and (captured := _find_captured(value)) is not None:
-                found.append([name, captured])
-            elif not name.startswith("__") and is_immutable(value):
-                found.append([name, _try_to_tell(value)])
-    return found
 
 
 def _check(function: Any) -> None:

@@ -121,6 +121,7 @@ class CachedFunction(Generic[P, R]):
     def __set_name__(self, owner: type, name: str) -> None:
         """Notes that the function was defined in a class: its first parameter is the object, with any name."""
         self._is_method = True
+        self._shape.note_class(owner)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Returns the function as a method of an object, which is part of the key."""

@@ -181,8 +181,8 @@ Reader: TypeAlias = tuple[str | None, frozenset[str] | None]
 def covers(inner: Reader, outer: Reader) -> bool:
     """Returns whether all who are served an entry of the reader ``outer`` may see what belongs to ``inner``.
 
-    A user may see all of their own. Who reads with permissions may be allowed less than the user, and more than fewer
-    permissions allow.
+    A user may see all of their own. A reader with permissions may be allowed less than the user, and more than
+    fewer permissions allow.
     """
     (user_id, permissions), (for_user, for_permissions) = inner, outer
     if user_id is not None and user_id != for_user:

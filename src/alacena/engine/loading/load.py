@@ -173,7 +173,7 @@ class LoadContext:
             load.stored, load.refusal = False, "reader"
             load = load.around
 
-    def heed_reads(self) -> None:
+    def _heed_reads(self) -> None:
         """Keeps the value for the one caller who asked, if it was made from what not all may see who are served its entry.
 
         Nor is what the loads around this one make of it for others.
@@ -411,7 +411,7 @@ class SourceCall:
         LOAD.reset(load)
         _CALL.reset(call)
         if self.context.reads.readers:
-            self.context.heed_reads()
+            self.context._heed_reads()
         # A task that the source left behind reads on, and what it reads then is no part of the value.
         self.context.reads.close()
         for carrier in self.carriers:

@@ -196,7 +196,6 @@ class TieredLookup:
     def _count(self, key: EntryKey, found: Found | None) -> Found | None:
         """Counts a read that ends here, and returns what answers it: an entry that is fresh."""
         if UNDER_WAY and (reads := reads_under_way()) is not None:
-            # That there is nothing is an answer too: what is made of it ends when the resource is invalidated.
             reads.note(key.ident, () if found is None else found.tags)
         if found is None or found.fresh_for_s <= 0:
             self._counts.count_unanswered(key, found)

@@ -343,3 +343,16 @@ def _ask(cache: LangChainCache, answer: Any) -> str:
         found = [Generation(text=answer())]
         cache.update("hello", "model", found)
     return str(found[0].text)
+
+
+def test_block_inside_ends_no_look_up_of_the_block_around_it(bridge: Bridge) -> None:
+    cache = LangChainCache(bridge)
+    with Context(tenant_id="acme"):
+        for overtaken in (False, True):
+            assert cache.lookup("hello", str(overtaken)) is None
+            with Context(agent_id="clerk"), Context(tenant_id="globex"):
+                assert cache.lookup("hello", str(overtaken)) is None
+            if overtaken:
+                bridge.run(bridge.cache.invalidate("acme"))
+            cache.update("hello", str(overtaken), [Generation(text="answer")])
+            assert (cache.lookup("hello", str(overtaken)) is None) == overtaken

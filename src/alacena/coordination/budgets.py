@@ -58,8 +58,8 @@ class BudgetState:
 class Reservation:
     """An amount set aside until it is committed, refunded, or runs out.
 
-    As a context manager it is refunded at the end of the block, unless a commit was begun in it: what was spent stays
-    spent, also if nobody knows whether the commit arrived. If the amount of a commit was none, what was set aside counts.
+    As a context manager it is refunded at the end of the block, unless a commit was begun in it: the amount spent stays
+    spent, also if it is unknown whether the commit arrived. If the amount of a commit was none, what was set aside counts.
 
     Attributes:
         id: Its id.

@@ -75,7 +75,7 @@ class NodeCache(BaseCache[ValueT]):
     LangGraph names an entry by the node and its input alone: neither by the graph nor by the caller. So the graph's name is
     given here, and tenant and user are the ambient ones. Equal nodes that are to run at one time run once, here and in
     other processes, unless one of them waits for another already (a node inside of a node): the first claims its entry,
-    and the others have what it stores, or run if it fails. Equal calls of a ``@task`` at one time run each, as LangGraph
+    and the others have its value, or run if it fails. Equal calls of a ``@task`` at one time run each, as LangGraph
     does not say when one fails. The value of a node or a task that began before an invalidation of its tenant or type is
     not kept; nor is one that cannot be written, and one that cannot be read is a miss.
 

@@ -30,8 +30,8 @@ class _Miss:
     """A miss, for the store that may follow: a claim of the entry, or the moment from which the value counts.
 
     It is held by nothing but the contexts that may still store with it. So a claim is closed when the last of them is
-    gone: the model failed, or the answer was none to keep, and those who wait must not wait for it. It is closed too when
-    the task that missed is over: somebody may keep that task, and with it its context, as `asyncio.gather` does. Sync code
+    gone: the model failed, or the answer was none to keep, and the waiting callers must not wait for it. It is closed too when
+    the task that missed is over: other code may keep that task, and with it its context, as `asyncio.gather` does. Sync code
     has no task, and the context of its thread stays: there it is closed when the block of the tenant is left.
     """
 
@@ -100,8 +100,8 @@ _OF_TASKS: Final[WeakKeyDictionary[asyncio.Task[Any], WeakSet[_Miss]]] = WeakKey
 class LookAside:
     """Looks entries up, and stores later the caller's values of the misses.
 
-    A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for what is stored, and
-    what was invalidated since the miss is not stored. A claim ends when it is used, when the task that missed ends
+    A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for the stored value, and
+    a value that was invalidated since the miss is not stored. A claim ends when it is used, when the task that missed ends
     without having stored, or for sync code the block of its tenant, when it looks again, and after the type's
     ``hard_timeout_s``.
 
@@ -173,7 +173,7 @@ class LookAside:
             self._note(scope, misses)
 
     def peek_now(self, ids: Sequence[str], scope: Scope, name: str) -> dict[str, Any]:
-        """As `peek`, from sync code; ``name`` is what the caller called."""
+        """As `peek`, from sync code; ``name`` is the caller's verb."""
         held, misses = self._find_held(ids, scope), dict[str, _Miss]()
         try:
             return self._access.call_now(lambda cache: self._peek(cache, ids, scope, held, misses), name)

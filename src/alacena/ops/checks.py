@@ -56,7 +56,7 @@ class Subject:
         info: The fields of each, by field; empty if it does not tell.
         cache: A cache that was opened on them.
         in_use: Kinds of objects that must not be lost and are there, as people call them.
-        held: What is closed at the end.
+        held: Closed at the end.
     """
 
     settings: Settings | None = None

@@ -242,7 +242,7 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
 
     Args:
         cache: The cache.
-        tenant: Whose locks; ``None``: every tenant's.
+        tenant: The tenant of the locks; ``None``: every tenant's.
         most: How many keys of a server are looked at for locks that no process says it holds; 0: none.
         search: Whether it is an error if this user may not look at keys; else what the processes say is all.
     """

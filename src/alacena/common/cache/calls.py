@@ -171,7 +171,7 @@ def _find_captured(function: Any) -> bytes | None:
     """Returns the identity of a nested function's closure; ``None`` if that is nothing.
 
     It tells the functions apart that one factory makes for each model, prompt or function that it wraps. Unchangeable
-    values count as they were when the function was decorated; functions count by their names and by what they were made
+    values count as they were when the function was decorated; functions count by their names and by kind made
     with themselves; anything else by its class alone: a counter, a client or a list may change.
     """
     found: list[bytes] = []

@@ -162,7 +162,7 @@ class CachedFunction(Generic[P, R]):
         return await (await runtime.opened()).invalidate(scope_of(tenant_id), self.data_type)
 
     async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Calls the function whatever the cache holds, and keeps its result."""
+        """Calls the function even on a hit, and keeps its result."""
         resource_id, scope = self._place(args, kwargs)
         cache = await runtime.opened()
         load = self._loader(args, kwargs, scope)

@@ -148,7 +148,7 @@ async def get_embeddings_batch_with_cache(
         ValueError: The provider returned another number of embeddings than it was given texts.
         Exception: Any error that the provider raises, as it is. The portions before are kept, and not paid for again.
 
-    Cost: at most 1 round trip a node for what is cached; 2 more and the provider for the rest, which is stored behind.
+    Cost: at most 1 round trip a node for cached ones; 2 more and the provider for the rest, which is stored behind.
     If Redis fails: the provider answers for all, and nothing that it was paid for is lost.
     """
     started = PROCESS.now()

@@ -22,7 +22,7 @@ def require_reader(deed: str, reader: Reader | None = None) -> None:
     """Refuses, inside a load, what not all may see who are served its entry.
 
     Args:
-        deed: What is refused, for the message.
+        deed: The refused call, for the message.
         reader: The user and the permissions whose it is; left out: it is unknown, and any that the entry names will do.
 
     Raises:

@@ -54,7 +54,7 @@ class Answers:
         self._environment = common.environment
 
     def by_question(self) -> Mapping[str, Callable[..., Awaitable[Any]]]:
-        """Returns what can be asked, by name."""
+        """Returns the questions by name."""
         return {"explain": self._explain, "loads": self._loads, "snapshot": self._snapshot, "tenant": self._tenant}
 
     def facts(self, key: EntryKey) -> dict[str, Any]:

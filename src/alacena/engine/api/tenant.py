@@ -491,7 +491,7 @@ class Tenant:
         return await self._cache.ttl(data_type, resource_id, self.scope)
 
     async def explain(self, data_type: str, resource_id: str) -> dict[str, Any]:
-        """Returns why a read of this entry is what it is: for people. Cost: as for :meth:`Cache.explain`."""
+        """Returns the explanation of a read of this entry, for people. Cost: as for :meth:`Cache.explain`."""
         return await self._cache.explain(data_type, resource_id, self.scope)
 
     @property

@@ -55,7 +55,7 @@ class LoadReads:
     """The entries that one load has read from the cache. Bounded: beyond an entry's number of tags it only notes the overflow.
 
     Args:
-        key: What is loaded. What is read of other tenants is not what it depends on: nothing of theirs decides over it.
+        key: The entry to load. What is read of other tenants is not what it depends on: nothing of theirs decides over it.
 
     Attributes:
         readers: The readers that the entries name: the user and the permissions of each.

@@ -393,7 +393,7 @@ class RemoteTier(Protocol):
         ...
 
     async def lease_many(self, asked: Sequence[LeaseRequest]) -> Sequence[Permit | BackendError]:
-        """Does for each of many what :meth:`lease` does; nothing is raised.
+        """Works like :meth:`lease` for each of many; nothing is raised.
 
         Args:
             asked: Which entries; all are waited for longer the more there are.

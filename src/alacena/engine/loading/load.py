@@ -174,7 +174,7 @@ class LoadContext:
             load = load.around
 
     def _heed_reads(self) -> None:
-        """Keeps the value for the one caller who asked, if it was made from what not all may see who are served its entry.
+        """Keeps the value for the one caller that asked, if it was made from what not all may see who are served its entry.
 
         Nor is what the loads around this one make of it for others.
         """

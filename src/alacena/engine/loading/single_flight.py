@@ -44,12 +44,12 @@ class Flight:
     """One load under way.
 
     Attributes:
-        entry: What it loads.
+        entry: Its entry.
         lease: Its permission, once it has one. From then on it is joined only while the lease is current.
         joinable: Whether a caller may join at all.
         started_at: When the source was asked; ``None`` before that, when every caller may join.
         endings: How many endings the process knew of at that moment.
-        began_at: When somebody first wanted it.
+        began_at: When a caller first wanted it.
         task: The task that ends with the last of its callers; ``None``: it loads for other flights, too, and goes on.
         retry_after_s: For how long its source, which failed, asked to be left alone, if it said so.
         unleased: Why it has no lease, if it loads without one.
@@ -98,7 +98,7 @@ class Flight:
 
     @property
     def waiting(self) -> int:
-        """The number of those who wait for it, or have just left."""
+        """The number of the callers that wait for it, or have just left."""
         return len(self._waiters)
 
     @property
@@ -112,13 +112,13 @@ class Flight:
         return bool(self.loads_behind) or any(follower.is_awaited for follower in self.followers)
 
     def resolve(self, outcome: Any, copy: Callable[[Any], Any] | None = None) -> None:
-        """Gives everybody the outcome.
+        """Gives all callers the outcome.
 
         Args:
             outcome: The outcome.
             copy: Makes a private copy of it for all but the first; without it all get the same object. If it raises
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
-                before anybody has anything.
+                before any caller has anything.
         """
         waiting = [waiter for waiter in self._waiters if not waiter.done()]
         if copy is None:
@@ -243,7 +243,7 @@ class SingleFlight:
             raise CircularLoadError(_describe_circle(circle))
 
     def solo(self, entry: bytes) -> Flight:
-        """Returns a flight that nobody else may join."""
+        """Returns a flight of this caller alone."""
         return Flight(entry, self._environment.now())
 
     def get(self, entry: bytes, *, exact: bool = False) -> Flight | None:
@@ -292,7 +292,7 @@ class SingleFlight:
     def start(self, flights: Sequence[Flight], load: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs the load of some flights in a task that the cache owns; however it ends, they leave the table.
 
-        A flight whose ``task`` is set to it is ended by the last of its callers who leaves.
+        A flight whose ``task`` is set to it is ended by the last of its callers that leaves.
         """
         task = asyncio.get_running_loop().create_task(load)
         # The loop refers to its tasks weakly: one that nothing else holds may be collected while it runs.

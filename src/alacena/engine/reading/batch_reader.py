@@ -34,7 +34,7 @@ class Batch:
         loader: Asks the source for all that is missing.
         policy: How their type wants it.
         ttl: A time to live for this load.
-        tags: What all of them are known to depend on.
+        tags: Known tags of all of them.
         use_memory: Whether memory may answer and keep copies.
     """
 
@@ -71,7 +71,7 @@ class BatchReader:
         tiers: Where to look.
         flights: The loads under way.
         runner: Loads what is missing.
-        fills: Says what becomes of a value.
+        fills: Says the fate of a value.
         reader: Decides, and makes answers and events.
     """
 
@@ -95,9 +95,9 @@ class BatchReader:
     async def look(
         self, keys: Sequence[EntryKey], policy: Policy, *, use_memory: bool, is_last: bool = True
     ) -> list[Any]:
-        """Returns what the tiers hold, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node.
+        """Returns the tiers' entries, in the order of the keys, ``MISSING`` for nothing. Cost: at most 1 round trip a node.
 
-        Unless it is the last look, what was not found is neither counted nor reported: its load does both.
+        Unless it is the last look, a missing entry is neither counted nor reported: its load does both.
         """
         started = self._environment.now()
         found = await self._tiers.find_many(keys, policy, keep=use_memory and policy.use_memory)
@@ -109,7 +109,7 @@ class BatchReader:
         return [value_of(hit) for hit in hits]
 
     async def load(self, batch: Batch) -> list[Any]:
-        """Returns what the tiers hold, and loads the rest in one call; in the order of the keys, ``MISSING`` for nothing.
+        """Returns the tiers' entries, and loads the rest in one call; in the order of the keys, ``MISSING`` for nothing.
 
         Cancellation: the load goes on and its values are stored: they are paid for.
         """

@@ -44,11 +44,11 @@ _log = logging.getLogger("alacena")
 
 
 class LoadRunner:
-    """Gets permits, calls loaders, brings what they return to where it belongs. The load of one entry is a batch of one.
+    """Gets permits, calls loaders, brings their values to where they belong. The load of one entry is a batch of one.
 
     Args:
         common: The remote tier; counts, the clock, and the settings of waits and limits.
-        tiers: Where to look whether somebody else has loaded meanwhile.
+        tiers: Where to look whether another caller has loaded meanwhile.
         flights: The loads under way.
         fills: Says the fate of a value.
         source_backoff: Sources that failed.
@@ -148,7 +148,7 @@ class LoadRunner:
         return mine, theirs
 
     async def _await_others(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        """Entries that other processes are loading: take each as it comes, and load what does not come."""
+        """Entries that other processes are loading: take each as it comes, and load those that do not come."""
         waits: dict[asyncio.Future[Any], EntryLoad] = {self._flights.own(self._permits.wait(one)): one for one in loads}
         calls: dict[asyncio.Future[Any], Sequence[EntryLoad]] = {}
         failure: BaseException | None = None
@@ -176,7 +176,7 @@ class LoadRunner:
             cancel_all((*waits, *calls))
 
     async def _call(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        """Calls the source for entries that nobody else will bring, and lands what it returns."""
+        """Calls the source for entries that no other load will bring, and lands what it returns."""
         if not loads:
             return
         carriers = () if self._is_here else tuple([one.flight for one in loads])
@@ -309,8 +309,8 @@ class LoadRunner:
             policy: The type's policy.
             carriers: The flights that wait for it.
             loader: Is given the context.
-            context: Takes what it says of its value.
-            source: What messages name: the loader may be a wrapper of it.
+            context: Takes its words about its value.
+            source: Named by messages: the loader may be a wrapper of it.
 
         Returns:
             Its result, and the seconds that it took.
@@ -376,7 +376,7 @@ class LoadRunner:
         self._source_backoff.record_failure(one.request.key.entry, policy, told_s, repeated, stands)
 
     def _note(self, key: EntryKey, context: LoadContext) -> None:
-        """Tells of what a source said wrongly about its value, which its callers get all the same."""
+        """Tells of a source's wrong words about its value, which its callers get all the same."""
         if context.refusal == "reader" and f"reader {key.data_type}" not in self._said and len(self._said) < _MOST_SAID:
             self._said.add(f"reader {key.data_type}")
             _log.warning(
@@ -436,7 +436,7 @@ def cancel_all(works: Iterable[asyncio.Future[Any]]) -> None:
 
 
 def consume(work: asyncio.Future[Any]) -> None:
-    """Takes note of a failure that nobody may be waiting for, so that asyncio does not report it as never retrieved."""
+    """Takes note of a failure that may have no waiting caller, so that asyncio does not report it as never retrieved."""
     if not work.cancelled() and work.exception() is not None:
         _log.info("a load that a caller may have waited for failed: %r", work.exception())
 

@@ -27,8 +27,8 @@ class EntryLoad(msgspec.Struct, eq=False):
     """One entry of a load.
 
     Attributes:
-        request: What is asked for.
-        flight: Who waits for it; it holds the lease.
+        request: The entry asked for.
+        flight: Its callers; it holds the lease.
         stale: The entry that is there already.
         tags: What its lease rests on.
         permit: What the remote tier said last; ``None``: it failed, or was not asked.
@@ -48,7 +48,7 @@ class Permits:
 
     Args:
         common: The remote tier, which gives leases; the clock, and the settings of waits.
-        tiers: Where to look whether somebody else has loaded meanwhile.
+        tiers: Where to look whether another caller has loaded meanwhile.
         flights: The loads under way.
     """
 
@@ -62,7 +62,7 @@ class Permits:
     async def ask(self, loads: Sequence[EntryLoad]) -> None:
         """Asks for the leases of all entries that are to be stored, by one call, and notes the answers as their permits.
 
-        A lease that comes when nobody waits for it any more is given back: what is read from the source without waiting
+        A lease that comes without a waiting caller any more is given back: a value read from the source without waiting
         for it may be older.
 
         If Redis fails: there is no permit; the entry is loaded and not stored.
@@ -144,7 +144,7 @@ class Permits:
         self._remote.release(lease)
 
     async def _wait_for_change(self, one: EntryLoad, held: Held, left_s: float) -> Found | None:
-        """Returns what somebody else has filled meanwhile; ``None`` if the lease is to be asked for again.
+        """Returns the entry that another caller has filled meanwhile; ``None`` if the lease is to be asked for again.
 
         If pushes are sure to come, nothing is sent until one does, or the lease is over, or another load begins to
         wait for this one, which then waits for less long.
@@ -174,7 +174,7 @@ class Permits:
         return found
 
     def _clear_the_way(self, holders: Sequence[Flight]) -> bool:
-        """Gives back leases of this cache, if what their flights carry can be stored no more."""
+        """Gives back leases of this cache, if the values of their flights can be stored no more."""
         useless = [(holder, lease) for holder in holders if (lease := holder.lease) is not None and not lease.stands]
         for holder, lease in useless:
             self._release(holder, lease)

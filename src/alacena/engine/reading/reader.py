@@ -212,7 +212,7 @@ class Reader:
         return self._answer(found, decision), decision in RENEWING
 
     def _decide(self, key: EntryKey, found: Found | None, policy: Policy) -> ReadDecision:
-        """Returns what a read does with what it found, by the rule in `decision`."""
+        """Returns the step of a read with the entry found, by the rule in `decision`."""
         if found is None:
             return ReadDecision.WAIT
         has_failed = self._source_backoff.is_active(key.entry)

@@ -194,7 +194,7 @@ class TieredLookup:
                 turn.set_result(word)
 
     def _count(self, key: EntryKey, found: Found | None) -> Found | None:
-        """Counts a read that ends here, and returns what answers it: an entry that is fresh."""
+        """Counts a read that ends here, and returns its answer: an entry that is fresh."""
         if UNDER_WAY and (reads := reads_under_way()) is not None:
             reads.note(key.ident, () if found is None else found.tags)
         if found is None or found.fresh_for_s <= 0:

@@ -85,12 +85,12 @@ class Views:
         return {"name": member.name, "age_s": member.age_s, "is_stale": member.is_stale, "reads": reads, **known}
 
     async def overview(self, request: Request) -> dict[str, Any]:
-        """Returns what the processes of the namespace have counted, all of them or one."""
+        """Returns the counts of the processes of the namespace, all of them or one."""
         snapshots, alone = await self._snapshots(request.query_params.get("process"))
         return {"at": time.time(), "alone": alone, **summary.overview(snapshots)}
 
     async def tenants(self, request: Request) -> dict[str, Any]:
-        """Returns what each tenant and type has and was counted for; those that are not listed are summed up.
+        """Returns the entries and counts of each tenant and type; those that are not listed are summed up.
 
         A tenant that is named is asked of every process, so that it is found if it is not listed either.
         """

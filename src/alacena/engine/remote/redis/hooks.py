@@ -64,7 +64,7 @@ class LinkSettings:
     Attributes:
         pace: When to connect, and how often the heart beats.
         beat_timeout_s: For the answer to the default heartbeat.
-        role: What the server must be (``"master"``); ``None`` takes any.
+        role: The role that the server must have (``"master"``); ``None`` takes any.
         has_all: Whether the server must have every key: one node of several is refused.
         retry: Pauses between repeats of a command.
         limits: Of each connection.

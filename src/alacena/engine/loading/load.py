@@ -8,7 +8,7 @@ from contextvars import ContextVar, Token
 from enum import Enum
 from functools import partial
 from types import CoroutineType, FunctionType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 import msgspec
 
@@ -89,15 +89,10 @@ class LoadContext:
     usd: float = 0.0
     _ttl: TtlOrUnset = UNSET
     _retry_after_s: float | None = None
+    _may_join: Callable[[], bool] | None = None
     around: LoadContext | None = None
 
-    def __init__(
-        self,
-        key: EntryKey,
-        tags: Iterable[str] = (),
-        may_join: Callable[[], bool] | None = None,
-        reads: LoadReads | None = None,
-    ) -> None:
+    def __init__(self, key: EntryKey, tags: Iterable[str] = (), reads: LoadReads | None = None) -> None:
         ident = key.ident
         self.tenant_id: str = ident[0]
         self.data_type: str = ident[1]
@@ -108,7 +103,6 @@ class LoadContext:
                 self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
         self.reads = LoadReads(key) if reads is None else reads
-        self._may_join = may_join
 
     @property
     def is_joinable(self) -> bool:
@@ -117,6 +111,10 @@ class LoadContext:
         A source that brings its value bit by bit asks this before it gives another caller a part of it.
         """
         return self._may_join is not None and self._may_join()
+
+    def join_while(self, may_join: Callable[[], bool]) -> None:
+        """Says what decides whether others may join; the load's own flight does."""
+        self._may_join = may_join
 
     @property
     def ttl(self) -> TtlOrUnset:
@@ -194,28 +192,28 @@ class LoadContext:
         except (TypeError, ValueError, OverflowError) as error:
             self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
 
-    def parts(self, keys: Sequence[EntryKey], tags: Sequence[tuple[str, ...]]) -> list[LoadContext]:
-        """Returns the contexts of entries that one call loads: what was said and read is about each of them.
+    def part(self, key: EntryKey, tags: Iterable[str], share: float) -> LoadContext:
+        """Returns the context of one of several entries that one call loads: what was said is about each of them.
 
         Args:
-            keys: The entries.
-            tags: What each of them was known to depend on.
+            key: The entry.
+            tags: All that it depends on.
+            share: Its share of what the call cost.
         """
-        said, share = (*self.tags, *self.reads.tags()), 1 / len(keys)
-        # All that was read is among the tags by now: one empty record does for all of them.
-        unread = LoadReads(keys[0])
-        parts = []
-        for key, own in zip(keys, tags, strict=True):
-            one = LoadContext(key, (*own, *said), reads=unread)
-            one.stored, one.refusal, one.origin = self.stored, self.refusal, self.origin
-            one._ttl, one.usd = self._ttl, self.usd * share
-            parts.append(one)
-        return parts
+        # What was read is among the tags: one empty record does for all, and spares the collector three objects each.
+        one = LoadContext(key, tags, _UNREAD)
+        one.stored, one.refusal, one.origin = self.stored, self.refusal, self.origin
+        one._ttl, one.usd = self._ttl, self.usd * share
+        return one
 
     def _slip(self, reason: Refusal, what: str) -> None:
         self.slips = (*self.slips, what)
         if reason:
             self.refuse(reason)
+
+
+_UNREAD: Final = LoadReads(cast("EntryKey", None))
+_UNREAD.close()
 
 
 def _amount(given: float) -> float:

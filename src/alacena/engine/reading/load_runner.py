@@ -219,7 +219,8 @@ class LoadRunner:
     async def _ask_one(self, one: EntryLoad) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
         """Asks the source of one entry, by the loader of its request. Returns as `_ask_many` does."""
         request, flight = one.request, one.flight
-        context = LoadContext(request.key, request.tags, lambda: self._flights.get(request.key.entry) is flight)
+        context = LoadContext(request.key, request.tags)
+        context.join_while(lambda: self._flights.get(request.key.entry) is flight)
         loader = request.loader if one.stale is None else _hand_over(one)
         value, load_s = await self._call_source(
             (request.key,), request.policy, (flight,), loader, context, request.loader
@@ -242,8 +243,9 @@ class LoadRunner:
         shared = LoadContext(keys[0])
         flights = [one.flight for one in loads]
         values, load_s = await self._call_source(keys, loads[0].request.policy, flights, ask, shared, loader)
-        contexts = shared.parts(keys, [one.request.tags for one in loads])
-        return values, contexts, load_s / len(loads)
+        share, tags = 1 / len(loads), (*shared.tags, *shared.reads.tags())
+        contexts = [shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads]
+        return values, contexts, load_s * share
 
     def _deliver(self, one: EntryLoad, value: Any, context: LoadContext, load_s: float) -> Fill:
         """Answers the callers of one entry, and returns what is to be stored.

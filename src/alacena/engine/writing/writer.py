@@ -15,6 +15,7 @@ from alacena.engine.base.miss_reasons import INVALIDATED
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.coherence.changes import Changes
 from alacena.engine.loading.load import reads_under_way
+from alacena.engine.writing.burst import Burst
 from alacena.engine.writing.under_way import UnderWay
 
 if TYPE_CHECKING:
@@ -40,28 +41,6 @@ _NO_VALUE = "None cannot be stored, it is how a miss looks: store another value,
 
 EVERY_RESOURCE = "*"
 """The id that stands for "the whole type" in a call of ``invalidate``."""
-
-
-class Burst:
-    """The invalidations of one turn of the loop, which leave together.
-
-    Attributes:
-        groups: Generations to end, by bucket.
-        entries: Entries to remove.
-        sent: Their removal: its result is the former entry, or ``None`` if the server did not confirm.
-        error: Why it did not.
-    """
-
-    def __init__(self) -> None:
-        self.groups: dict[tuple[str, ...], None] = {}
-        self.entries: dict[bytes, EntryKey] = {}
-        self.sent: asyncio.Task[Ended | None] | None = None
-        self.error: BackendError | None = None
-
-    def add(self, groups: Iterable[Sequence[str]], entries: Iterable[EntryKey]) -> None:
-        """Adds generations and entries, each once."""
-        self.groups.update((tuple(group), None) for group in groups)
-        self.entries.update((key.entry, key) for key in entries)
 
 
 class Writer:

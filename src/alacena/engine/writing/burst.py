@@ -1,0 +1,35 @@
+"""The invalidations that leave together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable, Sequence
+
+    from alacena.engine.base.errors import BackendError
+    from alacena.engine.base.keys import EntryKey
+    from alacena.engine.base.remote_tier import Ended
+
+
+class Burst:
+    """The invalidations of one turn of the loop, which leave together.
+
+    Attributes:
+        groups: Generations to end, by bucket.
+        entries: Entries to remove.
+        sent: Their removal: its result is what there was, or ``None`` if the server did not confirm.
+        error: Why it did not.
+    """
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[str, ...], None] = {}
+        self.entries: dict[bytes, EntryKey] = {}
+        self.sent: asyncio.Task[Ended | None] | None = None
+        self.error: BackendError | None = None
+
+    def add(self, groups: Iterable[Sequence[str]], entries: Iterable[EntryKey]) -> None:
+        """Adds generations and entries, each once."""
+        self.groups.update((tuple(group), None) for group in groups)
+        self.entries.update((key.entry, key) for key in entries)

@@ -89,7 +89,7 @@ class Item:
 
         Args:
             delay_s: Seconds before it is ready again.
-            reason: Why, for whoever reads the dead letters.
+            reason: Why, for whoever reads the dead letters: the first 1,000 characters are kept.
             count_attempt: False if nothing was tried.
 
         Raises:

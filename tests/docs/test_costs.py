@@ -252,7 +252,7 @@ CASES = {
     "claim, stored": Case(Cache.claim, "2 on a miss", 2 + 1, claim),
     "write": Case((Cache.write, Tenant.write), "1 round trip before the block and 2 after it", 1 + 2, write),
     "reading": Case((Cache.reading, Reading.set), ONE, 1 + 1, read_and_set),
-    "lock": Case(Locks.acquire, "1 round trip to acquire if nobody holds it, 1 to release", 2, take_a_lock),
+    "lock": Case(Locks.acquire, "1 round trip to acquire if it is free, 1 to release", 2, take_a_lock),
     "job lock": Case((acquire_job_lock, release_job_lock), ONE, 2, hold_a_job),
     "queue": Case((Queue.reserve, Queue.extend, Queue.ack, Item.nack), ONE, 3 + 3, work),
     "push, empty": Case(

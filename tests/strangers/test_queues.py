@@ -414,6 +414,17 @@ async def test_an_error_that_cannot_be_printed_gives_its_item_back(port: Coordin
     assert letter.reason == "Mute: (its text raised TypeError)"
 
 
+async def test_no_reason_keeps_an_item_from_being_given_back(cache: Cache) -> None:
+    """The text of a failure is anybody's: it may be no UTF-8, or as long as a book, and memory took what the server refused."""
+    queue = cache.queues("ingestion", tenant_id="acme", max_attempts=1)
+    for number, reason in enumerate(("half an emoji: \ud83d", "x" * 100_000, ValueError("no text"))):
+        await queue.push(number, id=str(number))
+        (item,) = await queue.reserve()
+        await item.nack(reason=reason)  # type: ignore[arg-type]
+    reasons = [letter.reason for letter in await queue.dead()]
+    assert reasons == ["half an emoji: \\ud83d", "x" * 1_000, "no text"]
+
+
 async def test_a_bookkeeping_error_gives_its_item_back(
     port: CoordinationContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.db import close_supabase_clients
 from alacena.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
-from alacena.engine.base.closing import Closing, Deadline, closed_while_opening, finish, take_apart, wait_shared
+from alacena.engine.base.closing import Closing, Deadline, finish, refuse_opening, take_apart, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError, WrongLoopError
 from alacena.engine.base.surroundings import outside
@@ -210,7 +210,7 @@ async def opened() -> Cache:
         _log.info("the process-wide cache is opened anew: the event loop that it was opened on has ended")
         # Outside of the lock: this waits, and a thread that wants the lock meanwhile would stand still with its loop.
         await abandoned.close()
-    return await wait_shared(opening, closed_while_opening)
+    return await wait_shared(opening, refuse_opening)
 
 
 async def close(*, timeout_s: float = 5.0) -> None:

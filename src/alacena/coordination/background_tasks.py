@@ -49,7 +49,7 @@ class BackgroundTasks:
         task = self._own(step)
         try:
             # Without the shield, a cancellation would end the step before the reply that says what is to be undone.
-            return await wait_shared(task, _closed)
+            return await wait_shared(task, _say_closed)
         except (asyncio.CancelledError, OutcomeUnknownError) as error:
             if not isinstance(error, asyncio.CancelledError) and not task.cancelled():
                 raise  # The step's own.
@@ -125,7 +125,7 @@ class BackgroundTasks:
             await finish(tuple(self._tasks), 0.0)
 
 
-def _closed() -> OutcomeUnknownError:
+def _say_closed() -> OutcomeUnknownError:
     return OutcomeUnknownError("the cache was closed before the answer came: it may or may not have been done")
 
 

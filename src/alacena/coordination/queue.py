@@ -40,6 +40,7 @@ _REMEMBER_GIVEN_MS: Final = 3_600_000
 _REMEMBER_MADE_MS: Final = 120_000
 _MOST_AT_ONCE: Final = 1_000
 _LETTERS_AT_ONCE: Final = 1_000
+_MOST_REASON: Final = 1_000
 _UNREADABLE_FACTOR: Final = 8
 _UNREADABLE_MOST_S: Final = 300.0
 
@@ -250,7 +251,7 @@ class Queue:
         """Gives an item back; False if its lease had ended. See :meth:`Item.nack`."""
         delay_ms = milliseconds(delay_s, "delay_s", least=0)
         return await self._nack(
-            item.id, item.slot, delay_ms, reason or "", self._max_attempts, count_attempt=count_attempt
+            item.id, item.slot, delay_ms, _reason(reason), self._max_attempts, count_attempt=count_attempt
         )
 
     async def dead(self, limit: int = 100) -> list[DeadLetter]:
@@ -391,6 +392,14 @@ class Queue:
         except DecodeError:
             return DeadLetter(_text(name), None, attempts, words, died_ms / 1000, payload)
         return DeadLetter(_text(name), value, attempts, words, died_ms / 1000)
+
+
+def _reason(reason: str | None) -> str:
+    """Returns a reason as it is stored: bounded, and without lone surrogates, which are no UTF-8.
+
+    Neither may keep the item from being given back.
+    """
+    return "" if reason is None else str(reason)[:_MOST_REASON].encode("utf-8", "backslashreplace").decode()
 
 
 def _letter_id(name: str | int | UUID) -> str:

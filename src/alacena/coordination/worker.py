@@ -288,5 +288,4 @@ def _reason(error: BaseException) -> str:
         words = str(error)
     except Exception as another:  # noqa: BLE001 - the exception is the application's
         words = f"(its text raised {type(another).__name__})"
-    # A lone surrogate in a message is not UTF-8, and must not keep the item from being given back.
-    return f"{type(error).__name__}: {words}"[:1000].encode("utf-8", "backslashreplace").decode()
+    return f"{type(error).__name__}: {words}"

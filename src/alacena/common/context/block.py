@@ -259,7 +259,7 @@ class Context(LoadAccess):
 def _work_for(tenant_id: str) -> None:
     """Makes the running task work for a tenant until it ends, as if nobody had started it.
 
-    What belongs to nobody (`SYSTEM_TENANT`) has no tenant to work for: such work enters a `Context` of its own.
+    Work of `SYSTEM_TENANT` belongs to nobody and has no tenant: it enters a `Context` of its own.
     """
     for variable in FIELDS.values():
         variable.set(None)

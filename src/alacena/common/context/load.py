@@ -36,7 +36,7 @@ def require_reader(deed: str, reader: Reader | None = None) -> None:
     if served == (None, None):
         raise UsageError(f"{what} serves the whole tenant: load that one with user_id=... or permissions=... too")
     if reader is not None and not covers(reader, served):
-        raise UsageError(f"{what} serves others too: load that one with the same user_id=... and permissions=...")
+        raise UsageError(f"{what} serves others too: load that one with user_id= and permissions= of the same reader")
 
 
 class LoadAccess:

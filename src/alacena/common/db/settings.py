@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import SettingsError
-from alacena.engine.base.ttl import is_finite, shown
+from alacena.engine.base.ttl import is_finite, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ class SupabaseSettings:
     def _wrong_timeout(self) -> str | None:
         if is_finite(self.timeout_s) and self.timeout_s > 0:
             return None
-        return f"timeout_s must be a positive number of seconds: {shown(self.timeout_s)}"
+        return f"timeout_s must be a positive number of seconds: {show(self.timeout_s)}"
 
     def or_from(self, environ: Mapping[str, str] = os.environ) -> SupabaseSettings:
         """Returns these settings, with the missing ones filled in from the environment.

@@ -12,7 +12,7 @@ from alacena.engine.api.given_parts import check_parts
 from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.api.verbs import Verbs
-from alacena.engine.base.closing import Closing, closed_while_opening, finish, wait_shared
+from alacena.engine.base.closing import Closing, finish, refuse_opening, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
 from alacena.engine.base.events import Events
@@ -125,7 +125,7 @@ class Cache(Verbs):
                 self._opening = outside(loop.create_task, self._open())
                 self._opening.add_done_callback(consume)
             # Several callers may open at once: one that is cancelled must not end the opening of the others.
-            await wait_shared(self._opening, closed_while_opening)
+            await wait_shared(self._opening, refuse_opening)
         self._open_parts()
         return self
 
@@ -180,13 +180,16 @@ class Cache(Verbs):
         await self._closing.wait()
 
     async def __aenter__(self) -> Self:
+        is_entered = False
         try:
-            return await self.open()
-        except BaseException:
+            await self.open()
+            is_entered = True
+        finally:
             # Nobody leaves a block that was not entered, and an opening whose caller was cancelled goes on: it would be
             # open for nobody, to the end of the loop.
-            await self.close(timeout_s=0.0)
-            raise
+            if not is_entered:
+                await self.close(timeout_s=0.0)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()

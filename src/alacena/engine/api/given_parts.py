@@ -10,7 +10,7 @@ from alacena.engine.base.errors import InvalidKeyError, SettingsError
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import identifier
 from alacena.engine.base.settings import Settings
-from alacena.engine.base.ttl import shown
+from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from alacena.engine.base.events import Observer
@@ -71,7 +71,7 @@ def _by_type(policies: Any, problems: list[str]) -> dict[str, Policy]:
         return by_type
     for data_type, policy in policies.items():
         if not isinstance(policy, Policy):
-            problems.append(f"policies[{shown(data_type)}] is {_kind(policy)}: write Policy(ttl=...)")
+            problems.append(f"policies[{show(data_type)}] is {_kind(policy)}: write Policy(ttl=...)")
             continue
         try:
             # As the types of reads are: under the number 7, a policy would not be found by a read that names "7".

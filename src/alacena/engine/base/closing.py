@@ -90,7 +90,7 @@ async def wait_shared(step: asyncio.Future[T], ended: Callable[[], Exception]) -
         raise
 
 
-def closed_while_opening() -> CacheClosedError:
+def refuse_opening() -> CacheClosedError:
     """Returns the error of an opening that a closing ended."""
     return CacheClosedError("the cache was closed while it was being opened: open it again")
 

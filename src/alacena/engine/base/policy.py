@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from alacena.engine.base.errors import SettingsError
-from alacena.engine.base.ttl import Ttl, is_finite, seconds, shown
+from alacena.engine.base.ttl import Ttl, is_finite, seconds, show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +86,19 @@ def _problem(name: str, value: object) -> str | None:
             return str(error)
         return None
     if name in {"use_memory", "shared"}:
-        return None if isinstance(value, bool) else f"must be True or False, not {shown(value)}"
+        return None if isinstance(value, bool) else f"must be True or False, not {show(value)}"
     optional = {"retry_after_s", "soft_timeout_s", "hard_timeout_s", "jitter_ratio", "redis_budget_s"}
     if value is None and name in optional:
         return None
     # True is an int, and stale_if_error_s=True is meant as a switch: as one second it would hardly ever help.
     if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value) or value < 0:
-        return f"must be a number of at least 0, not {shown(value)}"
+        return f"must be a number of at least 0, not {show(value)}"
     if name.endswith("timeout_s") and value == 0:
         return "must be greater than 0, or None to wait without limit"
     if name == "redis_budget_s" and value == 0:
         return "must be greater than 0, or None for the cache's setting"
     if name == "jitter_ratio" and value >= 1:
-        return f"must be below 1, not {shown(value)}"
+        return f"must be below 1, not {show(value)}"
     return None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base import server_url
 from alacena.engine.base.errors import SettingsError
-from alacena.engine.base.ttl import is_finite, shown
+from alacena.engine.base.ttl import is_finite, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -193,7 +193,7 @@ def _read(variable: str, text: str, values: dict[str, Any], problems: list[str],
     except ValueError:
         wanted = "like tenant=8,other=2" if kind.startswith("Mapping") else f"a valid {kind}"
         wanted = "true or false" if kind == "bool" else wanted
-        problems.append(f"{variable}: {shown(text)} is not {wanted}")
+        problems.append(f"{variable}: {show(text)} is not {wanted}")
 
 
 def _parse(kind: str, text: str) -> Any:
@@ -222,7 +222,7 @@ def _problem(name: str, value: object) -> str | None:
     if value is None:
         return None if "None" in kind else "must not be None"
     if kind == "bool":
-        return None if isinstance(value, bool) else f"must be True or False, not {shown(value)}"
+        return None if isinstance(value, bool) else f"must be True or False, not {show(value)}"
     if kind.startswith("str"):
         return _text_problem(name, value)
     if kind.startswith("Mapping"):
@@ -234,7 +234,7 @@ def _text_problem(name: str, value: object) -> str | None:
     if not isinstance(value, str) or not value.strip():
         hidden = "blank text" if isinstance(value, str) else f"a {type(value).__name__}"
         # Of a secret only the type is shown; that it is empty is no secret.
-        given = hidden if name in _SECRET and value else shown(value)
+        given = hidden if name in _SECRET and value else show(value)
         return f"must be a non-empty string, not {given}"
     size = len(value.encode("utf-8", "surrogatepass"))
     if name == "integrity_key" and not 16 <= size <= 64:
@@ -250,20 +250,20 @@ def _buckets_problem(value: object) -> str | None:
     items = list(value.items()) if hasattr(value, "items") else [(None, None)]
     if all(isinstance(tenant, str) and type(count) is int and 1 <= count <= 1024 for tenant, count in items):
         return None
-    return f"must map tenant ids to 1..1024 buckets, not {shown(value)}"
+    return f"must map tenant ids to 1..1024 buckets, not {show(value)}"
 
 
 def _weights_problem(value: object) -> str | None:
     items = list(value.items()) if hasattr(value, "items") else [(None, None)]
     if all(isinstance(tenant, str) and _number_problem("", "float", weight) is None for tenant, weight in items):
         return None
-    return f"must map tenant ids to weights above 0, not {shown(value)}"
+    return f"must map tenant ids to weights above 0, not {show(value)}"
 
 
 def _number_problem(name: str, kind: str, value: object) -> str | None:
     whole = kind.startswith("int")
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not is_finite(value):
-        return f"must be {'a whole number' if whole else 'a finite number'}, not {shown(value)}"
+        return f"must be {'a whole number' if whole else 'a finite number'}, not {show(value)}"
     if name.endswith("_ratio"):
-        return None if 0 <= value < 1 else f"must be at least 0 and below 1, not {shown(value)}"
-    return None if value > 0 else f"must be greater than 0, not {shown(value)}"
+        return None if 0 <= value < 1 else f"must be at least 0 and below 1, not {show(value)}"
+    return None if value > 0 else f"must be greater than 0, not {show(value)}"

@@ -68,11 +68,11 @@ def is_finite(value: object) -> bool:
     return number is not None and math.isfinite(number)
 
 
-def shown(value: object) -> str:
+def show(value: object) -> str:
     """Returns a value for a message: short, whatever it is."""
     try:
         words = repr(value)
-    except Exception:  # noqa: BLE001 - an integer of too many digits has none, and a class of the application's may fail
+    except ValueError:  # an integer of too many digits
         return f"a {type(value).__name__} that cannot be shown"
     return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
 

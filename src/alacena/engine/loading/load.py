@@ -113,7 +113,7 @@ class LoadContext:
         return self._may_join is not None and self._may_join()
 
     def join_while(self, may_join: Callable[[], bool]) -> None:
-        """Says what decides whether others may join; the load's own flight does."""
+        """Says the rule by which others may join; the load's own flight does."""
         self._may_join = may_join
 
     @property
@@ -193,12 +193,12 @@ class LoadContext:
             self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
 
     def part(self, key: EntryKey, tags: Iterable[str], share: float) -> LoadContext:
-        """Returns the context of one of several entries that one call loads: what was said is about each of them.
+        """Returns the context of one of several entries that one call loads: its words are about each of them.
 
         Args:
             key: The entry.
             tags: All that it depends on.
-            share: Its share of what the call cost.
+            share: Its share of the price of the call.
         """
         # What was read is among the tags: one empty record does for all, and spares the collector three objects each.
         one = LoadContext(key, tags, _UNREAD)

@@ -19,7 +19,7 @@ class Burst:
     Attributes:
         groups: Generations to end, by bucket.
         entries: Entries to remove.
-        sent: Their removal: its result is what there was, or ``None`` if the server did not confirm.
+        sent: Their removal: its result is the former entry, or ``None`` if the server did not confirm.
         error: Why it did not.
     """
 

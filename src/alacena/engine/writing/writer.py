@@ -368,7 +368,7 @@ class Writer:
         assert burst.sent is not None
         # A caller that leaves must not stop the removal: others of the same turn wait for it.
         try:
-            ended = await wait_shared(burst.sent, _closed)
+            ended = await wait_shared(burst.sent, _say_closed)
         except CacheClosedError as error:
             ended, burst.error = None, BackendError(str(error))
         if ended is None:
@@ -420,7 +420,7 @@ class Writer:
             # The end runs in a task of the cache's: unless told whose block this is, it bars that task's next `set`.
             after = self._after_write(scope, groups, entries, token, asyncio.current_task())
             with suppress(CacheClosedError):  # As if the server were away: the hold outlives this process.
-                await wait_shared(self._flights.own(after), _closed)
+                await wait_shared(self._flights.own(after), _say_closed)
 
     async def _hold(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
         try:
@@ -467,5 +467,5 @@ async def _do_nothing() -> None:
     """Does nothing: there is nothing to end."""
 
 
-def _closed() -> CacheClosedError:
+def _say_closed() -> CacheClosedError:
     return CacheClosedError("the cache was closed before the server confirmed it")

@@ -129,7 +129,7 @@ class Flight:
         # Before the flight ends: if a copy raises, those who wait must still be there to be told by `fail`.
         outcomes = [outcome, *(_copy(copy, outcome) for _ in waiting[1:])]
         self._end()
-        for waiter, private in zip(waiting, outcomes, strict=False):  # nobody may be left
+        for waiter, private in zip(waiting, outcomes, strict=False):
             if isinstance(private, UnsharableValueError):
                 waiter.set_exception(private)
             else:

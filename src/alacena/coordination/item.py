@@ -27,6 +27,61 @@ class ItemQueue(Protocol):
         """Lengthens leases; returns the items whose lease had ended."""
         ...
 
+    async def nack(
+        self, item: Item, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True
+    ) -> bool:
+        """Gives an item back; False if its lease had ended."""
+        ...
+
+    async def give_back(self, items: Sequence[Item]) -> None:
+        """Gives items back without counting an attempt."""
+        ...
+
+
+class Item:
+    """An item that this process works on until its lease ends.
+
+    Attributes:
+        id: Its id, given or made.
+        value: The pushed value.
+        attempt: Which attempt this is, from 1. It grows with every delivery, so it can fence a write.
+        tenant_id: The tenant that it belongs to.
+        queue: The queue that it came from.
+        slot: The proof of this delivery.
+    """
+
+    __slots__ = ("attempt", "id", "queue", "slot", "value")
+
+    def __init__(self, queue: ItemQueue, item_id: str, slot: str, attempt: int, value: Any) -> None:
+        self.id = item_id
+        self.value = value
+        self.attempt = attempt
+        self.queue = queue
+        self.slot = slot
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that it belongs to."""
+        return self.queue.tenant_id
+
+    async def ack(self) -> None:
+        """Finishes it for good. Cost: 1 round trip. Idempotent.
+
+        Raises:
+            NotOwnerError: The lease ended: the item is or will be another worker's.
+        """
+        if await self.queue.ack([self]):
+            raise self._not_owner()
+
+    async def extend(self, visibility_s: float) -> None:
+        """Lets the lease end ``visibility_s`` seconds from now. Cost: 1 round trip.
+
+        Raises:
+            NotOwnerError: The lease ended.
+        """
+        if await self.queue.extend([self], visibility_s):
+            raise self._not_owner()
+
     async def nack(self, delay_s: float = 0.0, reason: str | None = None, *, count_attempt: bool = True) -> None:
         """Gives it back: to be tried again after ``delay_s``, or to the dead letters after its last attempt.
 

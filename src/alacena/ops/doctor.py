@@ -32,7 +32,7 @@ _SETTLE_S: Final = 2.0
 _LOOKED_FOR_USE: Final = 20_000
 _MOST_NAMED: Final = 3
 _MUST_NOT_BE_LOST: Final = {"queue": "queues", "lock": "locks", "tokens": "the token ledger"}
-"""Kinds of keys that a server must not lose, and what people call them."""
+"""Kinds of keys that a server must not lose, and their common names."""
 
 
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
@@ -40,7 +40,7 @@ _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps what the examining cache logs out of the application's log: the findings say it, every few seconds anew.
+    """Keeps the log lines of the examining cache out of the application's log: the findings say it, every few seconds anew.
 
     The caches of the application log on: only this task, and those that it starts, are silent.
     """

@@ -145,7 +145,7 @@ def _is_rest(line: Line) -> bool:
 
 
 async def tenant(cache: Cache, tenant_id: str, deadline_s: float) -> CommandResult:
-    """Returns what the processes hold and have counted of one tenant, by type: also of one that their reports sum up.
+    """Returns the processes' entries and counts of one tenant, by type: also of one that their reports sum up.
 
     Args:
         cache: The cache that asks.
@@ -209,7 +209,7 @@ async def ask_all(
 
     Args:
         cache: The cache that asks.
-        question: What is asked: see ``Cache.ask``.
+        question: One of those of ``Cache.ask``.
         words: The words of the question.
         deadline_s: How long to wait for all of them.
         besides: A process that is not asked.

@@ -102,7 +102,7 @@ def _of_entry(entry: Mapping[str, Any], ended_s: float | None) -> Reason:
 
 
 def _find_end_age(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> float | None:
-    """Returns for how long what it depends on has been over; ``None`` if no process saw it end."""
+    """Returns for how long a generation that it depends on has been over; ``None`` if no process saw it end."""
     # The process that saw it first was nearest to the end in time.
     return max((age for said in (facts, *known) if (age := said.get("ended_for_s")) is not None), default=None)
 

@@ -244,7 +244,7 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
         cache: The cache.
         tenant: The tenant of the locks; ``None``: every tenant's.
         most: How many keys of a server are looked at for locks that no process says it holds; 0: none.
-        search: Whether it is an error if this user may not look at keys; else what the processes say is all.
+        search: Whether it is an error if this user may not look at keys; else the processes' answers are all.
     """
     states = await cache.find_locks()
     last, complete = _UNTOLD, False

@@ -104,7 +104,7 @@ class Answers:
         return msgspec.to_builtins(self._recorder.renew())
 
     async def _tenant(self, tenant_id: str) -> dict[str, Any]:
-        """Returns what memory holds of one tenant and what was counted for it, by type: also of one that is summed up.
+        """Returns the entries and counts of one tenant in memory, by type: also of one that is summed up.
 
         ``is_listed`` says whether its reads and loads are counted one by one; if not, they are not known.
         """

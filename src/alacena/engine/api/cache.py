@@ -59,7 +59,7 @@ class Cache(Verbs):
             ``(user, password)``, as those for redis-py do. If it fails, connecting is tried again.
 
     Raises:
-        SettingsError: A part is of another kind; the message names each, and what to write instead.
+        SettingsError: A part is of another kind; the message names each, and its remedy.
 
     Attributes:
         settings: How it is set up.

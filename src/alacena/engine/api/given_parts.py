@@ -20,7 +20,7 @@ _METHODS = {
     "authority": ("absorb", "pass an object with `async def absorb(self, usages)`, such as a PostgresAuthority"),
     "keyring": ("encrypt", "pass Keyring({1: secrets.token_bytes(32)}, current=1)"),
 }
-"""What each part can do at least, and what to write instead of one that cannot."""
+"""The least that each part can do, and the remedy for one that cannot."""
 
 
 def check_parts(

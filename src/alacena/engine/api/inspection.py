@@ -156,7 +156,7 @@ class InspectionVerbs(ABC):
             process: The ``name`` of one of those that :meth:`fleet` lists.
             question: ``"explain"``: what its memory has of an entry, whether and since when it loads it, and why it was
                 missed last, as far as that is remembered; ``"loads"``: the loads that it has under way;
-                ``"snapshot"``: its counts; ``"tenant"``: what it holds and has counted of one tenant, listed or not.
+                ``"snapshot"``: its counts; ``"tenant"``: its entries and counts of one tenant, listed or not.
             words: For ``"explain"``: ``data_type``, ``resource_id``, ``tenant_id`` and the parts of a scope; for
                 ``"tenant"``: ``tenant_id``.
             deadline_s: How long to wait; a process looks into its inbox every two seconds.

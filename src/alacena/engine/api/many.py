@@ -133,7 +133,7 @@ class ManyVerbs(ABC):
             EncodeError: As for :meth:`Cache.set`.
             ValueError: As for :meth:`Cache.set`; or documents are named for an id that has no value.
 
-        Cost: 1 round trip a node for each 400 entries, 100 of them in one command; one more for what :meth:`set` asks for.
+        Cost: 1 round trip a node for each 400 entries, 100 of them in one command; one more as for :meth:`set`.
         """
         parts = self._open_parts()
         scope, given = make_scope(tenant_id), tags_of_each(values, tags, document_ids)

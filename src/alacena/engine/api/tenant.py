@@ -340,7 +340,7 @@ class Tenant:
     ) -> int:
         """Stores many values by id, and returns how many were stored. See :meth:`Cache.set_many`.
 
-        Cost: 1 round trip a node for each 400 entries, 100 of them in one command; one more for what :meth:`set` asks for.
+        Cost: 1 round trip a node for each 400 entries, 100 of them in one command; one more as for :meth:`set`.
         """
         return await self._cache.set_many(data_type, values, self.scope, ttl=ttl, tags=tags, document_ids=document_ids)
 

@@ -172,9 +172,9 @@ class LoadContext:
             load = load.around
 
     def _heed_reads(self) -> None:
-        """Keeps the value for the one caller that asked, if it was made from what not all may see who are served its entry.
+        """Keeps the value for the one caller that asked, if it was made from entries that other readers of it may not see.
 
-        Nor is what the loads around this one make of it for others.
+        The same is true of the loads around this one.
         """
         for reader in self.reads.readers:
             load: LoadContext | None = self

@@ -70,7 +70,7 @@ class BatchReader:
         common: Counts and the clock.
         tiers: Where to look.
         flights: The loads under way.
-        runner: Loads what is missing.
+        runner: Loads the missing entries.
         fills: Says the fate of a value.
         reader: Decides, and makes answers and events.
     """

@@ -80,7 +80,7 @@ class LoadRunner:
         """Starts one load of some entries; a later caller joins the flight of each.
 
         Args:
-            wanted: What to load, each with the entry that is there already.
+            wanted: The requests, each with the entry that is there already.
             loader: Asks the source for all of them; such a load goes on if its callers leave. ``None``: it is one entry,
                 whose request names the loader. That gets the entry that is there as ``previous``, and the load ends with
                 its last caller.
@@ -136,7 +136,7 @@ class LoadRunner:
                 cancel_all((call, others))
 
     def _sort(self, loads: Iterable[EntryLoad]) -> tuple[list[EntryLoad], list[EntryLoad]]:
-        """Hands out the entries that somebody else has brought. Returns those to be loaded here, and those that others load."""
+        """Hands out the entries that other loads have brought. Returns those to be loaded here, and those that others load."""
         mine: list[EntryLoad] = []
         theirs: list[EntryLoad] = []
         for one in loads:
@@ -176,7 +176,7 @@ class LoadRunner:
             cancel_all((*waits, *calls))
 
     async def _call(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        """Calls the source for entries that no other load will bring, and lands what it returns."""
+        """Calls the source for entries that no other load will bring, and lands its answer."""
         if not loads:
             return
         carriers = () if self._is_here else tuple([one.flight for one in loads])
@@ -230,7 +230,7 @@ class LoadRunner:
     async def _ask_many(
         self, loads: Sequence[EntryLoad], loader: BatchLoader
     ) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
-        """Asks the source of many entries at once. Returns their values, what was said of each, and the seconds for each."""
+        """Asks the source of many entries at once. Returns their values, the context of each, and the seconds for each."""
         keys = [one.request.key for one in loads]
         ids = [key.resource_id for key in keys]
 
@@ -248,7 +248,7 @@ class LoadRunner:
         return values, contexts, load_s * share
 
     def _deliver(self, one: EntryLoad, value: Any, context: LoadContext, load_s: float) -> Fill:
-        """Answers the callers of one entry, and returns what is to be stored.
+        """Answers the callers of one entry, and returns its fill.
 
         A value that cannot be handed out fails its own entry alone.
         """

@@ -1,4 +1,4 @@
-"""Permits to load: a lease for each entry, or what somebody else has loaded or is loading."""
+"""Permits to load: a lease for each entry, or the entry or load of another holder."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class EntryLoad(msgspec.Struct, eq=False):
         request: The entry asked for.
         flight: Its callers; it holds the lease.
         stale: The entry that is there already.
-        tags: What its lease rests on.
-        permit: What the remote tier said last; ``None``: it failed, or was not asked.
+        tags: The tags that its lease rests on.
+        permit: The remote tier's last answer; ``None``: it failed, or was not asked.
         is_asking: Whether an answer is waited for.
     """
 
@@ -103,7 +103,7 @@ class Permits:
             one.permit = permit
 
     async def wait(self, one: EntryLoad) -> None:
-        """Waits while somebody else has the lease of an entry, and notes what came of it.
+        """Waits while another holder has the lease of an entry, and notes the outcome.
 
         The permit is a lease then, or the entry that was filled meanwhile; still :class:`Held` if that took too long,
         ``None`` if the remote tier failed. In both cases, the entry is loaded and not stored.
@@ -132,7 +132,7 @@ class Permits:
             await self.ask((one,))
 
     def give_back(self, one: EntryLoad) -> None:
-        """Gives back what the load of an entry still has: its lease, or its wait for somebody else's."""
+        """Gives back what the load of an entry still has: its lease, or its wait for another holder's."""
         if one.flight.lease is not None:
             self._release(one.flight, one.flight.lease)
         if isinstance(one.permit, Held):

@@ -170,7 +170,7 @@ async def spend(cache: Cache, name: str) -> None:
 
 
 ONE = "1 round trip"
-MORE = "one more for"
+MORE = "one more"
 LOADS = "0 round trips from memory, 1 from Redis, 2 and the source on a miss"
 ASIDE = "0 round trips on a memory hit, 1 on a Redis hit, 2 and the source on a miss"
 CASES = {
@@ -231,7 +231,7 @@ CASES = {
     "invalidate one": Case(
         (Cache.invalidate, Tenant.invalidate), f"{ONE} a node", 1, lambda c, n: c.invalidate(T, "document", "met")
     ),
-    "invalidate all": Case(CacheManager.invalidate, f"{ONE}, whatever", 1, lambda c, n: CacheManager.invalidate(T)),
+    "invalidate all": Case(CacheManager.invalidate, f"{ONE}, for any number", 1, lambda c, n: CacheManager.invalidate(T)),
     "invalidate_known": Case(
         (Cache.invalidate_known, Tenant.invalidate_known),
         f"{ONE} a node",

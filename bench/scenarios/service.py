@@ -186,6 +186,7 @@ async def _uvicorn(server: Server, handler: str) -> AsyncIterator[tuple[int, int
     port = _free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "ignore", "-m", "uvicorn", f"{__name__}:serve", "--workers", str(_WORKERS),
+        "--timeout-graceful-shutdown", "2",  # a request that a peer never answers must not keep the servers alive
         "--timeout-keep-alive", "600",  # longer than a busy machine leaves a client idle
         "--port", str(port), "--no-access-log", "--log-level", "error",
         cwd=_ROOT, env={**environ, _PORT: str(server.port), _HANDLER: handler},

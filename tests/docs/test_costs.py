@@ -209,9 +209,11 @@ CASES = {
     ),
     "set": Case((Cache.set, Tenant.set, CacheManager.set), ONE, 1, lambda c, n: c.set("document", n, 1, T)),
     "set, new type": Case(
-        (Cache.set, Tenant.set, CacheManager.set), f"{MORE} a type", 2, lambda c, n: c.set(f"t-{n}", n, 1, T)
+        (Cache.set, Tenant.set, CacheManager.set), f"{MORE} for a type", 2, lambda c, n: c.set(f"t-{n}", n, 1, T)
     ),
-    "set, new scope": Case(Cache.set, f"{MORE} a type, scope", 2, lambda c, n: c.set("document", n, 1, T, agent_id=n)),
+    "set, new scope": Case(
+        Cache.set, f"{MORE} for a type, scope", 2, lambda c, n: c.set("document", n, 1, T, agent_id=n)
+    ),
     "set, new document": Case(Cache.set, "or tag", 2, lambda c, n: c.set("document", n, 1, T, document_ids=[n])),
     "set of the facade": Case(
         CacheManager.set, ", document or tag", 2, lambda c, n: CacheManager.set("document", n, {"document_id": n}, T)
@@ -231,7 +233,9 @@ CASES = {
     "invalidate one": Case(
         (Cache.invalidate, Tenant.invalidate), f"{ONE} a node", 1, lambda c, n: c.invalidate(T, "document", "met")
     ),
-    "invalidate all": Case(CacheManager.invalidate, f"{ONE}, for any number", 1, lambda c, n: CacheManager.invalidate(T)),
+    "invalidate all": Case(
+        CacheManager.invalidate, f"{ONE}, for any number", 1, lambda c, n: CacheManager.invalidate(T)
+    ),
     "invalidate_known": Case(
         (Cache.invalidate_known, Tenant.invalidate_known),
         f"{ONE} a node",

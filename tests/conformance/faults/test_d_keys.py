@@ -144,7 +144,7 @@ async def test_d6_callers_leave_the_document_out_or_put_it_into_metadata() -> No
     await CacheManager.set("document", "d", 1, "t")
     await invalidate_document_update(None, metadata={"document_id": "d"}, ctx=Context("t"))
     assert await CacheManager.get("document", "d", "t") is None
-    with pytest.raises(ValueError, match="name what was updated"):
+    with pytest.raises(ValueError, match="nothing names the document"):
         await invalidate_document_update("t")
 
 

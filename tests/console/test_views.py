@@ -118,6 +118,18 @@ def test_activity_log_is_bounded(activity: ActivityLog) -> None:
     assert activity.lines()[0]["facts"] == {"number": 699}
 
 
+async def test_entry_of_one_reader_is_explained(cache: Cache, client_of: Callable[..., httpx.AsyncClient]) -> None:
+    await cache.set("document", "d1", "text", "acme", user_id="ana", permissions=["read", "pay"], use_memory=False)
+    question = {"type": "document", "id": "d1", "tenant": "acme"}
+    async with client_of() as client:
+        of_nobody = (await client.get("/api/explain", params=question)).json()["data"]
+        whose = {"user_id": "ana", "permissions": " pay , read,"}
+        of_ana = (await client.get("/api/explain", params=question | whose)).json()["data"]
+
+    assert of_nobody["reason"] == "other_scope"
+    assert of_ana["reason"] == "redis"
+
+
 async def test_cache_without_a_server_is_explained_too() -> None:
     async with Cache() as cache:
         await cache.set("document", "d1", "text", "acme")

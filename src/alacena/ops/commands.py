@@ -24,6 +24,10 @@ ResourceId = Annotated[str, typer.Argument(help="Its id within the type.")]
 Agent = Annotated[str | None, typer.Option("--agent", help="Of this agent.")]
 Conversation = Annotated[str | None, typer.Option("--conversation", help="Of this conversation.")]
 Collection = Annotated[str | None, typer.Option("--collection", help="Of this collection.")]
+User = Annotated[str | None, typer.Option("--user", help="Of this user.")]
+Permissions = Annotated[
+    list[str] | None, typer.Option("--permission", help="Of this set of permissions; one each, may be repeated.")
+]
 AnyTenant = Annotated[str | None, typer.Option("--tenant", help="Whose; left out: every tenant's.")]
 
 _ANSWERS_S = 5.0
@@ -69,6 +73,8 @@ def explain(
     agent: Agent = None,
     conversation: Conversation = None,
     collection: Collection = None,
+    user: User = None,
+    permission: Permissions = None,
     here: Annotated[bool, typer.Option("--here", help="Ask the server only, and no other process.")] = False,
     as_json: AsJson = False,
     redis_url: Url = None,
@@ -76,7 +82,7 @@ def explain(
     """Explains a read of one entry: asks the server, and each process."""
 
     async def ask(cache: Cache) -> CommandResult:
-        scope = Scope(tenant, agent, conversation, collection)
+        scope = Scope(tenant, agent, conversation, collection, user, permission or None)
         return await report.explanation(cache, data_type, resource_id, scope, here=here)
 
     answer(redis_url, ask, as_json=as_json, needs_server=False)
@@ -90,13 +96,16 @@ def get(
     agent: Agent = None,
     conversation: Conversation = None,
     collection: Collection = None,
+    user: User = None,
+    permission: Permissions = None,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
     """Prints the value of one entry; nothing is loaded."""
 
     async def ask(cache: Cache) -> CommandResult:
-        return await report.value(cache, data_type, resource_id, Scope(tenant, agent, conversation, collection))
+        scope = Scope(tenant, agent, conversation, collection, user, permission or None)
+        return await report.value(cache, data_type, resource_id, scope)
 
     answer(redis_url, ask, as_json=as_json)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from alacena.engine import Scope
+from alacena.engine.base.keys import permission_digest
 from alacena.ops.server import escape, keys_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MOST: Final = 100_000
 """How many keys of a server are looked at, unless told otherwise."""
 
-_LETTERS: Final = {"a": "agent_id", "v": "conversation_id", "c": "collection_id"}
+_LETTERS: Final = {"a": "agent_id", "v": "conversation_id", "c": "collection_id", "u": "user_id", "p": "permissions"}
 _GLOB: Final = re.compile(r"([*?\[\]\\^])")
 
 
@@ -136,7 +137,17 @@ def _read(key: str) -> Name | None:
         return None
     kind, *parts = rest.split(":")
     scope = {_LETTERS[part[0]]: unquote(part[2:]) for part in parts[1:] if part[1:2] == "=" and part[0] in _LETTERS}
+    if "permissions" in scope:  # in every key it is a digest that stands for the set
+        scope["permissions"] = f"~{scope['permissions']}"
     return Name(unquote(tenant), unquote(kind), unquote(parts[0]) if parts else "", scope, key)
+
+
+def name_scope(settings: Settings, scope: Scope) -> dict[str, str]:
+    """Returns the parts of a scope below the tenant as they are read back from a key."""
+    parts: dict[str, Any] = dict(scope.parts)
+    permissions = parts.pop("permissions", None)
+    named = {name: render_name(settings, value) for name, value in parts.items()}
+    return named if permissions is None else named | {"permissions": f"~{permission_digest(permissions)}"}
 
 
 def render_name(settings: Settings, text: str) -> str:

@@ -275,8 +275,11 @@ def _without_server(facts: Mapping[str, Any]) -> Reason:
     return Reason("no_server", said, "bad")
 
 
-def _scope(parts: Mapping[str, str]) -> str:
-    named = [f"{name.removesuffix('_id')} {value}" for name, value in parts.items()]
+def _scope(parts: Mapping[str, Any]) -> str:
+    named = [
+        f"{name.removesuffix('_id')} {value if isinstance(value, str) else ', '.join(sorted(value)) or 'none'}"
+        for name, value in parts.items()
+    ]
     return " and ".join(named) or "the tenant as a whole"
 
 

@@ -75,7 +75,9 @@ async def explanation(
         scope: Its scope.
         here: Whether no other process is asked; if they are, it takes three seconds at most.
     """
-    words = {"data_type": data_type, "resource_id": resource_id, "tenant_id": scope.tenant_id, **scope.parts}
+    # Sets as lists: the question travels, and names are shown.
+    parts: dict[str, Any] = {k: v if isinstance(v, str) else sorted(v) for k, v in scope.parts.items()}
+    words = {"data_type": data_type, "resource_id": resource_id, "tenant_id": scope.tenant_id, **parts}
     try:
         found = await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts)
     except BackendUnavailableError as error:
@@ -94,7 +96,7 @@ async def explanation(
     elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]
     shown = plain(found)
     data = {"sentence": why.sentence, "reason": why.code, "elsewhere": elsewhere, "searched": limit, "facts": shown}
-    title = " ".join([data_type, resource_id, "of", scope.tenant_id, *(f"{k}={v}" for k, v in scope.parts.items())])
+    title = " ".join([data_type, resource_id, "of", scope.tenant_id, *(f"{k}={v}" for k, v in parts.items())])
     sentences = (Cell(title), Cell(why.sentence, why.tone))
     last = (Cell(f"Looked for elsewhere: {limit}."),) if limit else ()
     tables = [table("", shown)]
@@ -116,7 +118,8 @@ async def _other_places(cache: Cache, data_type: str, resource_id: str, scope: S
     except (AlacenaError, OSError) as error:  # a user without SCAN, or a part of the servers away: the rest is told
         return [], f"not possible, {error or type(error).__name__}"
     places = [name for name in search.names if name.name == resource_id and name.kind == data_type]
-    places = [name for name in places if (name.tenant_id, name.scope) != (scope.tenant_id, scope.parts)]
+    asked = scope.tenant_id, names.name_scope(cache.settings, scope)
+    places = [name for name in places if (name.tenant_id, name.scope) != asked]
     return places, search.limit
 
 

@@ -227,3 +227,40 @@ def test_a_right_that_a_command_needs_leads_to_doctor(start_redis, alacena):
 
     assert done.exit_code == 1
     assert "`alacena doctor` says what to grant" in done.output
+
+
+@pytest.mark.parametrize(
+    ("whose", "words", "told"),
+    [
+        ({"user_id": "ana"}, ("--user", "ana"), "user ana"),
+        ({"permissions": ["read", "pay"]}, ("--permission", "pay", "--permission", "read"), "permissions ~"),
+    ],
+    ids=["user", "permissions"],
+)
+def test_an_entry_of_a_reader_is_told_from_none_and_can_be_asked_for(
+    whose, words, told, why, on, alacena, redis_server
+):
+    """As any cache with readers in its keys: the operator looks for what one user is served."""
+
+    async def job(cache):
+        await cache.set("document", "d1", "x", "acme", **whose)
+
+    on(job)
+    code, sentence = why()
+    assert code == "other_scope"
+    assert f"stored for {told}" in sentence
+    assert why(*words)[0] == "redis"
+    listed = alacena("keys", "--json", url=redis_server.url).stdout
+    assert told.split()[-1] in listed
+    shown = alacena("get", "document", "d1", "--tenant", "acme", *words, url=redis_server.url)
+    assert (shown.exit_code, shown.stdout.strip()) == (0, "x")
+
+
+def test_an_entry_of_a_wider_scope_is_named_with_its_reader(why, on):
+    async def job(cache):
+        await cache.set("document", "d1", "x", "acme", permissions=["read", "pay"])
+
+    on(job)
+    code, sentence = why("--user", "ana", "--permission", "read", "--permission", "pay")
+    assert code == "wider_scope"
+    assert "permissions pay, read" in sentence

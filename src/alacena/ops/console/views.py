@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,7 @@ _MOST_NAMES: Final = 20_000
 _MOST_LETTERS: Final = 200
 _PROCESS: Final = ("version", "uptime_s", "connected", "memory_serves", "memory_bytes", "loads_under_way", "why")
 _SCOPE: Final = ("agent_id", "conversation_id", "collection_id", "user_id")
+_COMMA: Final = re.compile(r"\s*,\s*")
 _LONGEST_PARAMETER: Final = 20_000
 
 
@@ -114,7 +116,8 @@ class Views:
         """Returns the explanation of a read of one entry, and each other process's knowledge of it."""
         # An empty field of the page stands for none.
         parts = {name: request.query_params.get(name) or None for name in _SCOPE}
-        scope = Scope(_require(request, "tenant"), **parts)
+        permissions = list(filter(None, _COMMA.split((request.query_params.get("permissions") or "").strip()))) or None
+        scope = Scope(_require(request, "tenant"), **parts, permissions=permissions)
         return await report.explanation(self._cache, _require(request, "type"), _require(request, "id"), scope)
 
     async def queues(self, request: Request) -> CommandResult:

@@ -300,6 +300,8 @@ const REASONS = [
   ['agent {}', 'agente {}'],
   ['conversation {}', 'conversación {}'],
   ['collection {}', 'colección {}'],
+  ['user {}', 'usuario {}'],
+  ['permissions {}', 'permisos {}'],
   ['document {}', 'documento {}'],
   ['resource {}', 'recurso {}'],
   ['type {}', 'tipo {}'],

@@ -108,7 +108,7 @@ function Tenants() {
       columns=${[{ key: 'tenant_id', label: t('tenant') }, { key: 'data_type', label: t('type') }, ...columns]} />`
 }
 
-const PARTS = [['type', 'type', true], ['id', 'id', true], ['tenant', 'tenant', true], ['agent_id', 'agent'], ['conversation_id', 'conversation'], ['collection_id', 'collection'], ['user_id', 'user']]
+const PARTS = [['type', 'type', true], ['id', 'id', true], ['tenant', 'tenant', true], ['agent_id', 'agent'], ['conversation_id', 'conversation'], ['collection_id', 'collection'], ['user_id', 'user'], ['permissions', 'permissions']]
 
 function Explain({ about }) {
   const { parameters } = here()

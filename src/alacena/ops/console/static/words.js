@@ -145,6 +145,7 @@ const WORDS = {
   conversation: ['Conversation', 'Conversación'],
   collection: ['Collection', 'Colección'],
   user: ['User', 'Usuario'],
+  permissions: ['Permissions (a, b)', 'Permisos (a, b)'],
   why: ['Why?', '¿Por qué?'],
   link: ['Link to this answer', 'Enlace a esta respuesta'],
   facts: ['Facts', 'Datos'],

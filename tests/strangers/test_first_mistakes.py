@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena import CacheManager, configure
-from alacena.engine import UsageError
+from alacena.engine import InvalidKeyError, UsageError
 
 if TYPE_CHECKING:
     from alacena.engine import Cache
@@ -52,3 +52,29 @@ async def test_the_instance_has_the_settings_that_the_guide_speaks_of(
     await manager.close()
     configure(namespace="next")
     assert manager.get_instance().settings.namespace == "next"
+
+
+@pytest.mark.parametrize("verb", ["get_many", "peek_many", "load_many"])
+async def test_no_list_of_ids_is_answered_with_the_list(cache: Cache, verb: str) -> None:
+    """A lookup that found no ids gives ``None`` in place of an empty list."""
+    nothing: Any = None
+    source = (fetch,) if verb == "load_many" else ()
+    with pytest.raises(InvalidKeyError, match="resource_ids must be a list of ids, not NoneType"):
+        await getattr(cache, verb)("document", nothing, "acme", *source)
+
+
+@pytest.mark.parametrize("wrong", [None, 1.5], ids=["none", "float"])
+async def test_no_documents_end_nothing_and_are_named(manager: type[CacheManager], wrong: Any) -> None:
+    """Without the refusal, ``document_ids=None`` would end all of the tenant."""
+    await manager.set("document", "d1", "text", "acme")
+    with pytest.raises(InvalidKeyError, match="document_id must be"):
+        await manager.invalidate("acme", document_ids=wrong)
+    assert await manager.get("document", "d1", "acme") == "text"
+
+
+async def test_one_id_for_many_items_is_answered_with_the_list(cache: Cache) -> None:
+    letters: Any = "ab"
+    queue = cache.queues("q", tenant_id="acme")
+    with pytest.raises(TypeError, match="one for each value"):
+        await queue.push_many([1, 2], ids=letters)
+    assert await queue.push_many([], ids=[]) == []

@@ -135,6 +135,8 @@ class Queue:
             raise ValueError(f'if_dead must be "revive" or "keep", not {if_dead!r}')
         # All are encoded before anything is sent: a value that cannot be stored leaves no half of them pushed.
         payloads = [self._elements.encode(value) for value in values]
+        if isinstance(ids, str):
+            raise TypeError(f"ids must be a list of ids, one for each value, not the one id {ids!r:.80}")
         names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [item_id(name) for name in ids]
         if len(names) != len(payloads):
             raise ValueError(f"ids names {len(names)} items and there are {len(payloads)} values: give one id for each")

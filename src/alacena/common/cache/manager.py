@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import get_ident
@@ -20,7 +20,7 @@ from alacena.engine import MISSING, UNSET, Scope
 from alacena.engine.base.remote_tier import NOT_FOUND
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from alacena.engine import Cache, Claim, Reading, Settings, TtlOrUnset
     from alacena.engine.base.keys import DocumentId
@@ -520,7 +520,8 @@ def _require_mapping(values: object) -> None:
 
 def _documents(document_id: DocumentId | None, document_ids: Iterable[DocumentId]) -> tuple[Any, ...]:
     # A text is iterable too, and its letters would be documents.
-    several = (document_ids,) if isinstance(document_ids, str) else tuple(document_ids)
+    is_one = isinstance(document_ids, str) or not isinstance(document_ids, Iterable)
+    several = (document_ids,) if is_one else tuple(document_ids)
     return several if document_id is None else (document_id, *several)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
@@ -12,7 +13,7 @@ from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import UNCHANGED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alacena.engine.base.remote_tier import Lookup
 
@@ -33,10 +34,12 @@ def distinct(resource_ids: Iterable[str]) -> list[str]:
     """Returns the ids of a batch, each once.
 
     Raises:
-        InvalidKeyError: It is one id; the letters of a string would be taken for ids.
+        InvalidKeyError: It is one id, the letters of which would be taken for ids, or no collection at all.
     """
     if isinstance(resource_ids, str | bytes | int | UUID):
         raise InvalidKeyError(f"resource_ids must be a list of ids, not the one id {resource_ids!r:.80}")
+    if not isinstance(resource_ids, Iterable):
+        raise InvalidKeyError(f"resource_ids must be a list of ids, not {type(resource_ids).__name__}")
     try:
         # Listed first: an iterator that was used up could not be gone through again to name the wrong id.
         return list(dict.fromkeys(ids := list(resource_ids)))

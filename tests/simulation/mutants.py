@@ -140,13 +140,14 @@ def _beat_nothing(_node: Node, _connection: Any) -> asyncio.Future[None]:
 
 def _first_beat_only() -> Callable[[Node, Any], Any]:
     """The heartbeat at connect is answered and is the last one."""
-    beaten: dict[int, None] = {}
+    # Held, not only named by their ids: the next connection may lie where one that has gone lay.
+    beaten: dict[int, Any] = {}
     beat = Node.beat
 
     def once(node: Node, connection: Any) -> Any:
         if id(connection) in beaten:
             return _beat_nothing(node, connection)
-        beaten[id(connection)] = None
+        beaten[id(connection)] = connection
         return beat(node, connection)
 
     return once

@@ -185,7 +185,7 @@ SEEN_WITH = {
     "a journal begun anew is believed by a reading": 41,
     "neither the null push nor the canary's loss is heeded": 22,
     "the ending of a resource is not written into the journal": 19,
-    "no heartbeat bounds memory": 14,
+    "no heartbeat bounds memory": 21,
     "a journal begun anew is believed": 8,
     "endings are not written into the journal": 3,
     "a fill needs no lease": 2,

@@ -78,3 +78,42 @@ async def test_one_id_for_many_items_is_answered_with_the_list(cache: Cache) -> 
     with pytest.raises(TypeError, match="one for each value"):
         await queue.push_many([1, 2], ids=letters)
     assert await queue.push_many([], ids=[]) == []
+
+
+@pytest.mark.parametrize("verb", ["load", "lookup", "begin_claim"])
+async def test_a_policy_that_is_none_is_answered_with_the_class(cache: Cache, verb: str) -> None:
+    wrong: Any = {"ttl": 60}
+    source = () if verb == "begin_claim" else (fetch,)
+    for door in (cache, cache.tenant("acme")):
+        where = ("acme",) if door is cache else ()
+        with pytest.raises(TypeError, match=r"policy must be a Policy, such as Policy\(ttl=60\), not dict"):
+            await getattr(door, verb)("document", "d1", *where, *source, policy=wrong)
+
+
+async def test_no_mapping_of_values_is_answered_with_the_mapping_in_the_engine_too(cache: Cache) -> None:
+    pairs: Any = [("d1", "text")]
+    with pytest.raises(TypeError, match="a mapping of values by id, not list"):
+        await cache.tenant("acme").set_many("document", pairs)
+
+
+async def test_a_message_holds_little_of_a_long_argument(cache: Cache) -> None:
+    """A prompt in the place of a number must not fill the log."""
+    prompt: Any = "tell me of the merger " * 1_000
+    queue, acme = cache.queues("q", tenant_id="acme"), cache.tenant("acme")
+    calls = [
+        lambda: queue.push(1, delay_s=prompt),
+        lambda: queue.push(1, if_dead=prompt),
+        lambda: queue.push(1, if_dead=[]),  # type: ignore[arg-type]
+        lambda: queue.reserve(prompt),
+        lambda: queue.reserve(wait_s=prompt),
+        lambda: cache.counters.increment("c", prompt, tenant_id="acme"),
+        lambda: cache.limits.token_bucket("l", rate_per_s=prompt, burst=1, tenant_id="acme"),
+        lambda: cache.budgets("b", limit=prompt, tenant_id="acme"),
+        lambda: cache.ledger.record("acme", prompt, model="m", idempotency_key="k"),
+        lambda: cache.invalidate("acme", resource_id=prompt),
+        lambda: acme.queues("q", tenant_id=prompt),
+    ]
+    for call in calls:
+        with pytest.raises((ValueError, UsageError)) as caught:
+            await call()
+        assert len(str(caught.value)) < 500

@@ -24,7 +24,7 @@ from alacena.engine.base.errors import (
 )
 from alacena.engine.base.health import Health
 from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import real_number
+from alacena.engine.base.ttl import real_number, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,10 +174,10 @@ def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
     number = real_number(seconds)
     # NaN compares false to everything: only a negated range refuses it.
     if number is None or not 0 <= number < 10**11:
-        raise ValueError(f"{name} must be a number of seconds, not {seconds!r}")
+        raise ValueError(f"{name} must be a number of seconds, not {show(seconds)}")
     whole = round(number * 1000)
     if whole < least:
-        raise ValueError(f"{name} must be at least {least / 1000} s, not {seconds!r}")
+        raise ValueError(f"{name} must be at least {least / 1000} s, not {show(seconds)}")
     return whole
 
 
@@ -189,7 +189,7 @@ def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
     """
     number = real_number(wait_s)
     if number is None or math.isnan(number):
-        raise ValueError(f"{name} must be a number of seconds, not {wait_s!r}")
+        raise ValueError(f"{name} must be a number of seconds, not {show(wait_s)}")
     return number
 
 
@@ -216,7 +216,7 @@ def exact(given: Any, name: str, *, least: int | None = None) -> int:
     if isinstance(given, bool) or not isinstance(given, Integral):
         # One kind of error for bad amounts.
         raise ValueError(  # noqa: TRY004
-            f"{name} must be an integer, not {given!r}: count in the smallest unit (tokens, cents, millionths)"
+            f"{name} must be an integer, not {show(given)}: count in the smallest unit (tokens, cents, millionths)"
         )
     # Before abs(): that of numpy's least int64 is negative again, and would pass the bound.
     amount = int(given)

@@ -61,7 +61,7 @@ class PerTenant:
             return tenant_id
         if (text := tenant_text(tenant_id)) != bound:
             raise TenantMismatchError(
-                "the argument tenant_id", text, bound, remedy=f"ask that tenant's handle, cache.tenant({text!r})"
+                "the argument tenant_id", text, bound, remedy=f"ask that tenant's handle, cache.tenant({text!r:.80})"
             )
         return bound
 

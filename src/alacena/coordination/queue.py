@@ -14,6 +14,7 @@ from alacena.coordination.taken import MOST_BYTES, Taken, give_back, reserve_fro
 from alacena.engine.base.errors import BackendError, DecodeError, OutcomeUnknownError
 from alacena.engine.base.events import ItemRejected
 from alacena.engine.base.scope import identifier, tenant_text
+from alacena.engine.base.ttl import show
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ class Queue:
         Returns:
             The ids, in order, each with its outcome.
         """
-        if if_dead not in {"revive", "keep"}:
-            raise ValueError(f'if_dead must be "revive" or "keep", not {if_dead!r}')
+        if if_dead not in ("revive", "keep"):
+            raise ValueError(f'if_dead must be "revive" or "keep", not {show(if_dead)}')
         # All are encoded before anything is sent: a value that cannot be stored leaves no half of them pushed.
         payloads = [self._elements.encode(value) for value in values]
         if isinstance(ids, str):

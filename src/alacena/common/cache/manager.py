@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import get_ident
@@ -17,10 +17,11 @@ from alacena.common.context.vars import ambient_tenant
 from alacena.common.runtime import PROCESS
 from alacena.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.engine import MISSING, UNSET, Scope
+from alacena.engine.api.many import check_values
 from alacena.engine.base.remote_tier import NOT_FOUND
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from alacena.engine import Cache, Claim, Reading, Settings, TtlOrUnset
     from alacena.engine.base.keys import DocumentId
@@ -371,7 +372,7 @@ class CacheManager(Primitives):
         If Redis fails: ``False``.
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
-        _require_mapping(values)
+        check_values(values)
         # All are checked before anything is sent: a value of another tenant's stores none of the others.
         for value in values.values():
             check_data(value, scope.tenant_id)
@@ -510,12 +511,6 @@ class CacheManager(Primitives):
         cache = await runtime.opened()
         name = flag_name(data_type, resource_id)
         return await cache.flags.set_nx(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ttl)
-
-
-def _require_mapping(values: object) -> None:
-    if not isinstance(values, Mapping):
-        msg = f"set_many takes a mapping of values by id, not {type(values).__name__}"
-        raise TypeError(msg)
 
 
 def _documents(document_id: DocumentId | None, document_ids: Iterable[DocumentId]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.keys import collapse, named
+from alacena.engine.base.policy import check_policy
 from alacena.engine.base.scope import Scope, check_pairs, make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked, seconds
 from alacena.engine.loading.load import Request
@@ -250,7 +251,7 @@ class BlockVerbs(ABC):
         request = Request(
             keys=keys if search_hierarchy else keys[:1],
             loader=_no_loader,
-            policy=policy or self.policy(data_type),
+            policy=self.policy(data_type) if policy is None else check_policy(policy),
             ttl=checked(ttl),
             tags=collapse(tags),
             use_memory=use_memory,

@@ -7,6 +7,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.keys import collapse, ident_of, named
+from alacena.engine.base.policy import check_policy
 from alacena.engine.base.remote_tier import MISSING, value_or
 from alacena.engine.base.scope import Scope, check_order, make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
@@ -185,7 +186,7 @@ class EntryVerbs(ABC):
         else:
             keys = parts.keys.entries(data_type, resource_id, make_scope(tenant_id))
             keys = keys if search_hierarchy else keys[:1]
-        policy = policy or self.policy(data_type)
+        policy = self.policy(data_type) if policy is None else check_policy(policy)
         if loader is None:
             return await parts.reader.look(keys, policy, use_memory=use_memory)
         request = Request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.keys import collapse, named
@@ -14,7 +15,7 @@ from alacena.engine.reading.answers import as_asked, distinct
 from alacena.engine.reading.batch_reader import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.keys import DocumentId
@@ -136,6 +137,17 @@ class ManyVerbs(ABC):
         Cost: 1 round trip a node for each 400 entries, 100 of them in one command; one more as for :meth:`set`.
         """
         parts = self._open_parts()
+        check_values(values)
         scope, given = make_scope(tenant_id), tags_of_each(values, tags, document_ids)
         keys = parts.keys.many(data_type, list(values), scope)
         return await parts.writer.set(keys, list(values.values()), given, self.policy(data_type), ttl)
+
+
+def check_values(values: object) -> None:
+    """Refuses values of many entries that do not name the entry of each.
+
+    Raises:
+        TypeError: They are no mapping.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"set_many takes a mapping of values by id, not {type(values).__name__}")

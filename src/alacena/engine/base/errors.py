@@ -74,9 +74,9 @@ class TenantMismatchError(UsageError, ValueError):
     """
 
     def __init__(self, source: str, named: str, expected: str, *, remedy: str | None = None) -> None:
-        remedy = remedy or f"enter `with Context(tenant_id={named!r})` in code that may cross tenants"
+        remedy = remedy or f"enter `with Context(tenant_id={named!r:.80})` in code that may cross tenants"
         super().__init__(
-            f"{source} names the tenant {named!r}, and this code runs for {expected!r}: leave it out, or {remedy}"
+            f"{source} names the tenant {named!r:.80}, and this code runs for {expected!r:.80}: leave it out, or {remedy}"
         )
         self.expected = expected
         self.named = named

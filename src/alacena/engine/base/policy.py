@@ -78,6 +78,17 @@ class Policy:
         return replace(self, **changes)
 
 
+def check_policy(policy: object) -> Policy:
+    """Returns a policy that a call was given.
+
+    Raises:
+        TypeError: It is no policy.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy must be a Policy, such as Policy(ttl=60), not {type(policy).__name__}")
+    return policy
+
+
 def _problem(name: str, value: object) -> str | None:
     if name == "ttl":
         try:

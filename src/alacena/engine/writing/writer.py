@@ -451,7 +451,7 @@ class Writer:
     ) -> tuple[Sequence[tuple[str, ...]], list[EntryKey]]:
         if data_type is None:
             raise InvalidKeyError(
-                f"invalidate(resource_id={resource_id!r}) names no data_type: pass data_type=..., or leave resource_id "
+                f"invalidate(resource_id={resource_id!r:.80}) names no data_type: pass data_type=..., or leave resource_id "
                 "out to invalidate the tenant"
             )
         entry = self._keys.entry(data_type, resource_id, scope)

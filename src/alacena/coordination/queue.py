@@ -132,6 +132,7 @@ class Queue:
         Returns:
             The ids, in order, each with its outcome.
         """
+        # Not a set: a list in the place of the word has no hash, and would fail as that.
         if if_dead not in ("revive", "keep"):
             raise ValueError(f'if_dead must be "revive" or "keep", not {show(if_dead)}')
         # All are encoded before anything is sent: a value that cannot be stored leaves no half of them pushed.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from alacena import Context, Scope
+import pytest
+
+from alacena import Context, InvalidKeyError, Scope, get_current_tenant_id
 from alacena.integrations.caller import Caller, Serving, ambient_ids, current_scope, ids_in, labels_of, scope_for
 
 ANA = Caller(tenant_id="acme", user_id="ana", permissions=frozenset({"read", "write"}))
@@ -23,3 +25,10 @@ def test_job_is_its_users_and_asks_again_what_the_user_may_do() -> None:
         assert current_scope() == Scope("acme", user_id="ana")
         with Serving(Caller(**ids_in(sent), permissions=frozenset({"read"}))):
             assert current_scope() == Scope("acme", user_id="ana", permissions={"read"})
+
+
+def test_ids_that_are_refused_leave_none_of_the_others_ambient() -> None:
+    with Context(tenant_id="acme"):
+        with pytest.raises(InvalidKeyError, match="user_id"), Serving({"tenant_id": "globex", "user_id": " "}):
+            pass
+        assert get_current_tenant_id() == "acme"

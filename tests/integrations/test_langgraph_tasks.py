@@ -59,7 +59,8 @@ async def test_calls_of_a_task_are_kept_and_tenants_and_users_are_apart(cache: C
     ours = workflow(NodeCache("g", cache), double)
     for tenant, user in (("acme", None), ("acme", None), ("globex", None), ("acme", "ana"), ("acme", "ana")):
         with Context(tenant_id=tenant, user_id=user):
-            assert await ours.ainvoke([1, 2, 1]) == [2, 4, 2]
+            # Each number once: LangGraph stores a call's result beside the run, and waits for it at the run's end only.
+            assert await ours.ainvoke([1, 2]) == [2, 4]
     assert runs == [1, 2] * 3
     with Context(tenant_id="acme"):
         await cache.invalidate("acme")

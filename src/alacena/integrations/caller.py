@@ -130,7 +130,13 @@ class Serving:
 
     def __enter__(self) -> None:
         self._token = _CALLER.set(self._caller)
-        self._tokens = [(name, setter(self._ids.get(name))) for name, setter in _SETTERS.items()]
+        try:
+            for name, setter in _SETTERS.items():
+                self._tokens.append((name, setter(self._ids.get(name))))
+        except BaseException:
+            # An id that is none: the ids before it must not stay ambient in a thread that works for others next.
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         for name, token in reversed(self._tokens):

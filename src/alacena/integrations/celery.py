@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from alacena import CacheManager, TenantMismatchError, UsageError, configure
+from alacena import CacheManager, UsageError, configure
 from alacena.integrations.caller import AMBIENT, LABEL, Serving, ambient_ids, ids_in, labels_of
 from alacena.integrations.requirement import require_extra
 
@@ -154,13 +154,9 @@ def uninstall() -> None:
 def _label(*, headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is None:
         return
-    try:
-        labels = labels_of(ambient_ids(), headers)
-    except TenantMismatchError:  # Celery logs what a signal's handler raises, and sends: then for nobody
-        for name in AMBIENT:
-            headers.pop(f"{LABEL}{name}", None)
-        raise
-    headers.update(labels)
+    # Taken out before they are judged: Celery logs what a signal's handler raises and sends the message, then for nobody.
+    named = {name: headers.pop(name) for name in [f"{LABEL}{field}" for field in AMBIENT] if name in headers}
+    headers.update(labels_of(ambient_ids(), named))
 
 
 def _begin(*, task_id: str, task: Any, **_: Any) -> None:

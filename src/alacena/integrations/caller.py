@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from alacena import SYSTEM_TENANT, InvalidKeyError, MissingTenantError, Scope, TenantMismatchError
@@ -23,9 +24,6 @@ from alacena.common.context import (
 )
 from alacena.common.context.block import ON_LEAVE
 from alacena.common.context.vars import user_of_code
-
-if TYPE_CHECKING:
-    from contextvars import Token
 
 _SETTERS: Final = {
     "tenant_id": set_current_tenant_id,
@@ -121,27 +119,22 @@ class Serving:
         whom: The caller, or ids by field; empty: no caller, so that verbs which need a tenant refuse.
     """
 
-    __slots__ = ("_caller", "_ids", "_token", "_tokens")
+    __slots__ = ("_caller", "_ids", "_undo")
 
     def __init__(self, whom: Caller | Mapping[str, str]) -> None:
         self._caller = whom if isinstance(whom, Caller) else None
         self._ids = whom.ids if isinstance(whom, Caller) else whom
-        self._tokens: list[tuple[str, Token[Any]]] = []
 
     def __enter__(self) -> None:
-        self._token = _CALLER.set(self._caller)
-        try:
+        # If an id is refused, the ids before it must not stay ambient in a thread that works for others next.
+        with ExitStack() as undo:
+            undo.callback(_CALLER.reset, _CALLER.set(self._caller))
             for name, setter in _SETTERS.items():
-                self._tokens.append((name, setter(self._ids.get(name))))
-        except BaseException:
-            # An id that is none: the ids before it must not stay ambient in a thread that works for others next.
-            self.__exit__()
-            raise
+                undo.callback(reset_context, setter(self._ids.get(name)), name)
+            self._undo = undo.pop_all()
 
     def __exit__(self, *_: object) -> None:
-        for name, token in reversed(self._tokens):
-            reset_context(token, name)
-        _CALLER.reset(self._token)
+        self._undo.close()
         for tell in ON_LEAVE:
             tell()
 

@@ -20,8 +20,8 @@ from alacena.engine import (
     Settings,
     UsageError,
 )
-from alacena.ops import report
 from alacena.ops.output import Cell, CommandResult, printable, say
+from alacena.sources.ledger import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -152,9 +152,9 @@ async def apply_migrations(dsn: str) -> list[str]:
     from alacena.sources.postgres import create_pool
 
     async with await create_pool(dsn) as pool:
-        for _, text in report.migrations():
-            await pool.execute(text)
-    return [name for name, _ in report.migrations()]
+        for one in migrations():
+            await pool.execute(one.sql)
+    return [one.name for one in migrations()]
 
 
 async def check_migrations(dsn: str) -> CommandResult:
@@ -164,9 +164,9 @@ async def check_migrations(dsn: str) -> CommandResult:
     query = "SELECT to_regclass($1) IS NOT NULL OR EXISTS (SELECT FROM pg_proc WHERE proname = $1)"
     missing: dict[str, list[str]] = {}
     async with await create_pool(dsn) as pool:
-        for name, text in report.migrations():
-            made = _MADE.findall(text)
-            missing[name] = [one for one in made if not await pool.fetchval(query, one)]
+        for one in migrations():
+            made = _MADE.findall(one.sql)
+            missing[one.name] = [name for name in made if not await pool.fetchval(query, name)]
     cells = [
         Cell(f"{name}: missing {', '.join(lost)}", "bad") if lost else Cell(f"{name}: there", "good")
         for name, lost in missing.items()

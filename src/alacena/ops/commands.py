@@ -10,6 +10,7 @@ from alacena.ops import checks, doctor, fleet, measure, names, queues, relay, re
 from alacena.ops.asking import NO_SERVER, answer, apply_migrations, check_migrations, end, run, settings_of, show
 from alacena.ops.options import AsJson, Most, Search, Tenant, Url, Yes, confirm
 from alacena.ops.output import Cell, CommandResult, Tone
+from alacena.sources.ledger import migrations
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -286,7 +287,7 @@ def bench(
 
 
 @app.command(short_help="Prints or applies the SQL of the ledger.")
-def migrations(
+def db(
     apply: Annotated[str | None, typer.Option("--apply", help="A Postgres DSN to apply them to.")] = None,
     check: Annotated[
         str | None, typer.Option("--check", help="A Postgres DSN to look at: exit code 1 if one is missing.")
@@ -299,8 +300,7 @@ def migrations(
     if apply is not None:
         applied = run(lambda: apply_migrations(apply), as_json=as_json)
         end(CommandResult({"applied": applied}, [Cell(f"applied {name}") for name in applied]), as_json=as_json)
-    texts = report.migrations()
     if as_json:
-        end(CommandResult([{"name": name, "sql": text} for name, text in texts]), as_json=True)
-    for name, text in texts:
-        typer.echo(f"-- {name}\n{text}")
+        end(CommandResult([{"name": one.name, "sql": one.sql} for one in migrations()]), as_json=True)
+    for one in migrations():
+        typer.echo(f"-- {one.name}\n{one.sql}")

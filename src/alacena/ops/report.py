@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -296,13 +295,6 @@ async def _find_untold(
         states = await asyncio.gather(*map(cache.locks.look_up, keys[at : at + _LOCKS_AT_ONCE]))
         found += [state for state in states if state is not None]
     return found, looked
-
-
-def migrations() -> list[tuple[str, str]]:
-    """Returns the SQL that the ledger and the relays need, as (name, text), in the order in which it is applied."""
-    folder = files("alacena").joinpath("sources", "migrations")
-    found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
-    return [(entry.name, entry.read_text("utf-8")) for entry in found]
 
 
 def plain(value: Any) -> Any:

@@ -262,10 +262,10 @@ def test_bench_measures_and_leaves_no_entry(alacena, valkey_server):
 
 
 def test_migrations_are_looked_for_and_applied(alacena, unmigrated):
-    done = alacena("migrations", "--check", unmigrated)
+    done = alacena("db", "--check", unmigrated)
     assert done.exit_code == 1
     assert "020_fences.sql: missing alacena_fences" in done.stdout
-    applied = json.loads(alacena("migrations", "--apply", unmigrated, "--json").stdout)["applied"]
-    assert applied == [one["name"] for one in json.loads(alacena("migrations", "--json").stdout)]
-    done = alacena("migrations", "--check", unmigrated, "--json")
+    applied = json.loads(alacena("db", "--apply", unmigrated, "--json").stdout)["applied"]
+    assert applied == [one["name"] for one in json.loads(alacena("db", "--json").stdout)]
+    done = alacena("db", "--check", unmigrated, "--json")
     assert (done.exit_code, set(map(tuple, json.loads(done.stdout).values()))) == (0, {()})

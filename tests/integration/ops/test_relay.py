@@ -48,7 +48,7 @@ def waiting(valkey_server):
 
 @pytest.fixture
 def migrated(alacena, unmigrated):
-    assert alacena("migrations", "--apply", unmigrated).exit_code == 0
+    assert alacena("db", "--apply", unmigrated).exit_code == 0
     return unmigrated
 
 

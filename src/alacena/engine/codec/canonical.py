@@ -101,6 +101,13 @@ class IdentityWrapper(CanonicalWrapper):
                 raise
         return self._wrap_registered(value, record, depth)
 
+    def _wrap_beside(self, value: Any, depth: int) -> object:
+        # Of an object that is told apart by its fields, anything may be held beside them, such as a client.
+        try:
+            return self.wrap(value, depth)
+        except EncodeError:
+            return self.wrap(type(value), depth)
+
     def _wrap_registered(self, value: object, record: Record, depth: int) -> Ext:
         if PYDANTIC_FIELDS_SET not in record.fields:
             return super()._wrap_registered(value, record, depth)

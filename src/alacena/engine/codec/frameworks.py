@@ -89,7 +89,16 @@ def _range(cls: Any) -> _Pair:
     return dump, load
 
 
+def _text(cls: Any) -> _Pair:
+    return str, cls
+
+
+_URLS: Final = ("AnyUrl", "AnyHttpUrl", "HttpUrl", "AnyWebsocketUrl", "WebsocketUrl", "FileUrl", "FtpUrl")
+"""Pydantic's URLs. Not those of servers (``PostgresDsn``): they hold passwords."""
+
 _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
+    **{f"pydantic.networks.{name}": _text for name in _URLS},
+    "pydantic_core._pydantic_core.Url": _text,
     "pgvector.vector.Vector": _binary,
     "pgvector.halfvec.HalfVector": _binary,
     "pgvector.sparsevec.SparseVector": _binary,

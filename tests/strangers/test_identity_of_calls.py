@@ -741,3 +741,20 @@ def test_a_span_is_not_its_bare_number_and_a_class_no_set(one: Any, other: Any) 
     """After joblib/joblib#235: what two arguments look like inside is not what tells them apart."""
     assert identity(one) != identity(other)
     assert identity(one) == identity(one)
+
+
+async def test_a_parameter_that_is_ignored_must_be_there() -> None:
+    """grantjenks/python-diskcache 240 in its kind: what was to be left out counted, and nothing was ever found again."""
+
+    async def rows(request_id: str, table: str) -> str:
+        return table
+
+    with pytest.raises(TypeError, match=r"rows has no parameter 'request', .* it has request_id, table"):
+        cached("rows", ignore=("request",))(rows)
+    kept = cached("rows", ignore=("request_id", "self"))(rows)
+    assert await kept("r1", "t") == await kept(request_id="r2", table="t")
+
+    async def any_rows(**names: str) -> list[str]:
+        return sorted(names)
+
+    assert await cached("rows", ignore="request")(any_rows)(request="r1", table="t") == ["request", "table"]

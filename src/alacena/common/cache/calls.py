@@ -61,6 +61,10 @@ class CallShape:
         """The name of the first parameter, which a method's object is bound to."""
         return next(iter(self.signature.parameters), None)
 
+    def takes(self, name: str) -> bool:
+        """Returns whether a call may name this parameter: it has it, or takes any."""
+        return self._more is not None or name in self._whole.parameters
+
     def note_class(self, owner: type) -> None:
         """Notes the class that the function is a method of: a nested one counts by what it was made with, as it is now."""
         found: list[Any] = []

@@ -12,7 +12,7 @@ import msgspec
 import pydantic
 import pytest
 
-from alacena import CacheManager, EncodeError, get_with_cache_aside, register
+from alacena import CacheManager, EncodeError, get_with_cache_aside, invalidate_document_update, register
 from alacena.engine.codec import Registry, ValueCodec, decode, encode
 from alacena.engine.codec.canonical import identity
 
@@ -110,6 +110,13 @@ async def test_all_of_an_object_comes_back(open_cache: Callable[..., Awaitable[C
         assert back == value
         assert type(back) is type(value)
         assert {name: getattr(back, name, None) for name in names} == {name: getattr(value, name) for name in names}
+
+
+async def test_an_object_ends_with_the_document_that_an_attribute_of_it_names(manager: type[CacheManager]) -> None:
+    """HKUDS/LightRAG 1041 in its kind: what it is made from stood in an attribute that is no field."""
+    await CacheManager.set("thing", "1", with_attribute(Question("q"), document_id="d1"), "acme")
+    assert (await invalidate_document_update("acme", "d1"))["dependents"] == 1
+    assert await manager.get("thing", "1", "acme") is None
 
 
 def test_versions_of_a_class_read_one_anothers_attributes() -> None:

@@ -311,13 +311,14 @@ def _fields_of(value: Any) -> Mapping[Any, Any] | None:
         return None
     # From the class, so that an instance that answers to every name does not look like a struct.
     names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None)
-    if names is not None:
-        return {name: getattr(value, name, None) for name in names}
     try:
         # Past the object's own __getattr__, which may load from a database or raise anything.
         fields = object.__getattribute__(value, "__dict__")
     except AttributeError:
-        return _slots_of(value)
+        fields = None if names is not None else _slots_of(value)
+    if names is not None:
+        # With the attributes that it holds beside its fields.
+        return {**{name: getattr(value, name, None) for name in names}, **(fields or {})}
     if not isinstance(fields, dict):
         return None
     extra = getattr(value, "__pydantic_extra__", None) if hasattr(type(value), "__pydantic_extra__") else None

@@ -249,6 +249,13 @@ def test_classes_that_a_function_makes_are_not_one() -> None:
         registry.register(make())
 
 
+def test_an_attribute_that_cannot_be_stored_is_named_with_the_way_out() -> None:
+    """It was left out, and the first use of it on a hit failed."""
+    with pytest.raises(EncodeError, match=r"\$\.client: .* or make the attribute a cached_property") as failed:
+        encode(with_attribute(Question("q"), client=object()))
+    assert failed.value.path == "$.client"
+
+
 @pytest.mark.parametrize("value", [pydantic.SecretStr("hunter2"), Pair(1, 2).__dict__.keys()], ids=["secret", "keys"])
 def test_the_advice_for_a_class_of_no_known_kind_can_be_followed(value: Any) -> None:
     """The line that it named was refused in turn: such a class needs two functions."""

@@ -24,9 +24,9 @@ def is_derived(kind: type, name: str) -> bool:
 
 
 def read_beside(kind: type, fields: Iterable[str]) -> Callable[[Any], dict[str, Any]]:
-    """Returns what reads the attributes of an instance that are no fields, by name and in the order of the names.
+    """Returns a function that reads the attributes of an instance that are no fields, in the order of their names.
 
-    What the class makes of the fields when it is first asked for is left out: it is made anew.
+    Attributes that the class makes of the fields when they are first asked for are left out: they are made anew.
     """
     declared = frozenset(fields)
     slots = tuple(name for name in slots_of(kind) if name not in declared)

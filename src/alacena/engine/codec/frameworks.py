@@ -99,7 +99,7 @@ def _row(cls: Any) -> _Pair:
 
     def load(state: Any) -> Any:
         names, values = state
-        # Whoever holds the class has imported the module of results, which rows are made by.
+        # A process that has the class has imported the module of results, too.
         results: Any = sys.modules["sqlalchemy.engine.result"]
         result = results.IteratorResult(results.SimpleResultMetaData(names), iter([tuple(values)]))
         return result.one() if issubclass(cls, Sequence) else result.mappings().one()

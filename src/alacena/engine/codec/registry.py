@@ -29,8 +29,8 @@ class Registry:
 
     Dataclasses and pydantic models are restored as they were, without running ``__init__``, ``__post_init__`` or
     validators again. A ``msgspec.Struct`` is built through its constructor, the only way that it offers, and then given
-    its fields as they were. Attributes that are not fields of a dataclass, a struct or a named tuple are stored too, but
-    not what the class makes of the fields when it is first asked for (a ``cached_property``).
+    its fields as they were. Attributes that are not fields of a dataclass, a struct or a named tuple are stored too, except
+    those that the class makes of the fields when they are first asked for (a ``cached_property``).
     """
 
     def __init__(self) -> None:

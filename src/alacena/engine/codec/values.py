@@ -114,7 +114,7 @@ class ValueCodec:
         wrapper = Wrapper(self._registry, self._encode, careful=careful)
         data = self._encode(wrapper.wrap(value))
         if wrapper.may_refuse:
-            # Whoever reads it later has no value in hand any more: a fault must be found while somebody has.
+            # A later reader has no value in hand any more: a fault must be found while the caller has.
             try:
                 self.decode(data)
             except DecodeError as error:

@@ -224,7 +224,12 @@ class Wrapper:
 
     def _wrap_beside(self, value: Any, depth: int) -> object:
         """Returns the stand-in of an attribute that is no field of its object's class."""
-        return self.wrap(value, depth)
+        try:
+            return self.wrap(value, depth)
+        except EncodeError as error:
+            raise EncodeError(
+                f"{error}, or make the attribute a cached_property, which is not stored", error.path
+            ) from error.__cause__
 
     def _count(self, items: Collection[object]) -> None:
         self._left -= len(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ pytest.importorskip("llama_index.core")
 pytest.importorskip("pydantic_ai")
 
 from langchain.agents import create_agent
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation
@@ -25,7 +27,7 @@ from pydantic_ai.messages import ModelResponse, TextPart, ThinkingPart
 from pydantic_ai.models.function import FunctionModel
 
 from alacena.integrations.endings import is_whole
-from alacena.integrations.langchain import LangChainCache
+from alacena.integrations.langchain import CachedEmbeddings, LangChainCache
 from alacena.integrations.langchain_agents import CachedModelCalls
 from alacena.integrations.llama_index import CachedTransform
 from alacena.integrations.pydantic_ai import CachedModelRequests
@@ -129,6 +131,51 @@ async def test_so_is_the_model_of_another_framework(response: ModelResponse, cal
         except UnexpectedModelBehavior:
             assert calls == 2
     assert len(asked) == calls
+
+
+class Passages(Embeddings):
+    """Makes a vector of each text, or what it is told for one, and remembers what it was asked for."""
+
+    def __init__(self, *tail: float, **made: Any) -> None:
+        self.tail, self.made = tail, made
+        self.calls: list[list[str]] = []
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        self.calls.append(texts)
+        return [self.made.get(text, [float(len(text)), *self.tail]) for text in texts]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        raise NotImplementedError
+
+    def embed_query(self, text: str) -> list[float]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 1.0], [], None, [1.0, 2.0, 3.0]], ids=["nan", "empty", "none", "longer"])
+async def test_one_vector_that_is_none_is_named_and_costs_no_other(bad: Any) -> None:
+    """mem0ai/mem0 5245, daniel3303/Equibles 744: one bad text, and all of the batch was paid for at every retry."""
+    model = Passages(1.0, beta=bad)
+    embeddings = CachedEmbeddings(model, model="m")
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match="1 of 3 texts, the others are kept: .*'beta'" if bad is not None else "'beta'"
+        ):
+            await embeddings.aembed_documents(["alpha", "beta", "gamma"])
+    assert await embeddings.aembed_documents(["alpha", "gamma"]) == [[5.0, 1.0], [5.0, 1.0]]
+    assert model.calls[0] == ["alpha", "beta", "gamma"]
+    assert "gamma" not in model.calls[1]
+
+
+async def test_vectors_of_two_models_are_not_in_one_answer() -> None:
+    """vitali87/code-graph-rag 803: the model was replaced under its name, and old vectors stood beside new ones."""
+    before, now = Passages(1.0), Passages(1.0, 2.0)
+    await CachedEmbeddings(before, model="m").aembed_documents(["alpha", "beta"])
+    embeddings = CachedEmbeddings(now, model="m")
+    made = await embeddings.aembed_documents(["alpha", "gamma", "beta"])
+    assert made == [[5.0, 1.0, 2.0], [5.0, 1.0, 2.0], [4.0, 1.0, 2.0]]
+    assert now.calls == [["gamma"], ["alpha", "beta"]]
+    assert await embeddings.aembed_documents(["beta", "alpha"]) == [made[2], made[0]]
+    assert len(now.calls) == 2
 
 
 class Note(TransformComponent):

@@ -8,11 +8,12 @@ import functools
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attrs
 import msgspec
 import pydantic
 import pytest
 
-from alacena import CacheManager, EncodeError, get_with_cache_aside, invalidate_document_update, register
+from alacena import CacheManager, DecodeError, EncodeError, get_with_cache_aside, invalidate_document_update, register
 from alacena.engine.codec import Registry, ValueCodec, decode, encode
 from alacena.engine.codec.canonical import identity
 
@@ -54,6 +55,18 @@ class Span(_Span):
     """A named tuple with room for attributes."""
 
 
+@attrs.define
+class Passage:
+    text: str
+    _score: float = 0.5
+    tags: list[str] = attrs.field(factory=list)
+
+
+@attrs.frozen(slots=False, cache_hash=True)
+class Frozen:
+    text: str
+
+
 class Base:
     __slots__ = ("origin",)
 
@@ -72,7 +85,7 @@ class Link(pydantic.BaseModel):
     url: pydantic.HttpUrl
 
 
-for one in (Question, Doubled, Noted, Span, Row, Tags, Link):
+for one in (Question, Doubled, Noted, Span, Row, Tags, Link, Passage, Frozen):
     register(one, f"whole.{one.__name__}")
 
 
@@ -90,6 +103,9 @@ MAKES: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "a struct with a dict": (lambda: with_attribute(Noted(1), note="n"), ("page", "note")),
     "a named tuple with attributes": (lambda: with_attribute(Span(1, 2), label="L"), ("start", "label")),
     "a dataclass with a slot that is no field": (lambda: with_attribute(Row(1), origin="web"), ("key", "origin")),
+    # Classes of attrs were refused, one by one, as values and as arguments.
+    "a class of attrs": (lambda: Passage("a", 0.9, ["x"]), ("text", "_score", "tags")),
+    "a frozen class of attrs": (lambda: Frozen("a"), ("text",)),
     # pydantic/pydantic 1679 and 7622 in their kind: a model that is one value has less state than others.
     "a model that is one value": (lambda: Tags(["a", "b"]), ("root",)),
     # redis/redis-om-python 571: a model with a URL was no value.
@@ -157,6 +173,40 @@ def test_what_an_object_holds_beside_its_fields_tells_it_apart() -> None:
     assert identity(with_attribute(Question("q"), client=object())) == identity(
         with_attribute(Question("q"), client=object())
     )
+
+
+def test_classes_of_attrs_are_arguments_and_have_defaults() -> None:
+    """As for a dataclass: told apart by their fields, and read by a version of the class that has more of them."""
+    assert identity(Passage("a")) == identity(Passage("a")) != identity(Passage("b"))
+
+    def codec_of(cls: type) -> ValueCodec:
+        registry = Registry()
+        registry.register(cls, "passage")
+        return ValueCodec(registry)
+
+    @attrs.define
+    class Before:
+        text: str
+
+    @attrs.define
+    class After:
+        text: str
+        score: float = 0.5
+        tags: list[str] = attrs.field(factory=list)
+
+    assert codec_of(After).decode(codec_of(Before).encode(Before("a"))) == After("a")
+
+    frozen = Frozen("a")
+    assert hash(frozen) == hash(decode(encode(frozen)))
+    assert vars(decode(encode(frozen)))["_attrs_cached_hash"] is None
+
+    @attrs.define
+    class Demanding:
+        text: str
+        score: float
+
+    with pytest.raises(DecodeError, match="give score a default"):
+        codec_of(Demanding).decode(codec_of(Before).encode(Before("a")))
 
 
 class Interval(msgspec.Struct):

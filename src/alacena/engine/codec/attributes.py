@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from types import FunctionType, MemberDescriptorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+
+_CACHED_HASH: Final = "_attrs_cached_hash"
+"""Where attrs keeps the hash of an instance, which is another one in another process; ``None``: it is computed anew."""
 
 
 def slots_of(kind: type) -> list[str]:
@@ -38,7 +42,7 @@ def read_beside(kind: type, fields: Iterable[str]) -> Callable[[Any], dict[str, 
             return {}
         found = held | {name: getattr(value, name) for name in slots if hasattr(value, name)}
         return {
-            name: found[name]
+            name: None if name == _CACHED_HASH else found[name]
             for name in sorted(found.keys() - declared)
             # Names of this form are the interpreter's own, such as the parameters that a generic class was given.
             if not (name.startswith("__") and name.endswith("__")) and not is_derived(kind, name)

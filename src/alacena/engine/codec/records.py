@@ -120,7 +120,7 @@ def record_of(
         if is_such(cls):
             return make(cls, name)
     raise UsageError(
-        f"{cls!r} is no Enum, dataclass, pydantic model, msgspec.Struct or named tuple: "
+        f"{cls!r} is no Enum, dataclass, pydantic model, msgspec.Struct, attrs class or named tuple: "
         "pass dump= and load=, which turn an instance into a storable value and back"
     )
 
@@ -206,13 +206,7 @@ def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
     return record._replace(may_refuse=has_hook)
 
 
-def _of_dataclass(cls: type, name: str) -> Record:
-    declared = {field.name: field for field in dataclasses.fields(cls)}
-    fields = tuple(declared)
-
-    def dump(value: object) -> list[object]:
-        return [getattr(value, field) for field in fields]
-
+def _loader_past_init(cls: type, fields: tuple[str, ...]) -> Callable[[list[Any]], object]:
     def load(state: list[Any]) -> object:
         # Past `__init__`, which may compute fields anew, and past the `__setattr__` of a frozen class.
         value: object = object.__new__(cls)
@@ -220,13 +214,41 @@ def _of_dataclass(cls: type, name: str) -> Record:
             object.__setattr__(value, field, item)
         return value
 
+    return load
+
+
+def _of_dataclass(cls: type, name: str) -> Record:
+    declared = {field.name: field for field in dataclasses.fields(cls)}
+    fields = tuple(declared)
+
+    def dump(value: object) -> list[object]:
+        return [getattr(value, field) for field in fields]
+
     def default(field: str) -> object:
         one = declared[field]
         if one.default is not dataclasses.MISSING:
             return one.default
         return one.default_factory() if one.default_factory is not dataclasses.MISSING else _require(field)
 
+    load = _loader_past_init(cls, fields)
     return _record(cls, name, "dataclass", fields, dump, load, default, read_beside(cls, fields))
+
+
+def _of_attrs(cls: Any, name: str) -> Record:
+    declared = {field.name: field for field in cls.__attrs_attrs__}
+    fields = tuple(declared)
+
+    def dump(value: object) -> list[object]:
+        return [getattr(value, field) for field in fields]
+
+    def default(field: str) -> object:
+        given = declared[field].default
+        if hasattr(given, "takes_self"):  # a factory, which may ask for the instance that is not there yet
+            return _require(field) if given.takes_self else given.factory()
+        return _require(field) if type(given).__name__ == "_Nothing" else given
+
+    load = _loader_past_init(cls, fields)
+    return _record(cls, name, "attrs", fields, dump, load, default, read_beside(cls, fields))
 
 
 def _of_named_tuple(cls: Any, name: str) -> Record:
@@ -292,5 +314,6 @@ _KINDS: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Record]], 
     (lambda cls: issubclass(cls, msgspec.Struct), _of_struct),
     (is_pydantic, _of_pydantic),
     (dataclasses.is_dataclass, _of_dataclass),
+    (lambda cls: "__attrs_attrs__" in vars(cls), _of_attrs),
     (_is_named_tuple, _of_named_tuple),
 )

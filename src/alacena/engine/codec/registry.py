@@ -51,8 +51,8 @@ class Registry:
         """Allows instances of exactly ``cls`` (not of its subclasses) to be stored. Usable as a class decorator.
 
         Args:
-            cls: An ``Enum``, dataclass, pydantic model, ``msgspec.Struct`` or named tuple; any class at all with
-                ``dump`` and ``load``.
+            cls: An ``Enum``, dataclass, pydantic model, ``msgspec.Struct``, class of attrs or named tuple; any class at all
+                with ``dump`` and ``load``.
             name: The name of the class in entries; every process must use the same. Left out: its module and
                 qualified name, so that moving the class turns its entries into misses.
             dump: Takes an instance, returns a value that can be stored.

@@ -46,6 +46,10 @@ class Noted(msgspec.Struct, dict=True):
     page: int
 
 
+class Sourced(msgspec.Struct, dict=True):
+    document_id: str
+
+
 class _Span(NamedTuple):
     start: int
     end: int
@@ -85,7 +89,7 @@ class Link(pydantic.BaseModel):
     url: pydantic.HttpUrl
 
 
-for one in (Question, Doubled, Noted, Span, Row, Tags, Link, Passage, Frozen):
+for one in (Question, Doubled, Noted, Span, Row, Tags, Link, Passage, Frozen, Sourced):
     register(one, f"whole.{one.__name__}")
 
 
@@ -130,9 +134,14 @@ async def test_all_of_an_object_comes_back(open_cache: Callable[..., Awaitable[C
 
 async def test_an_object_ends_with_the_document_that_an_attribute_of_it_names(manager: type[CacheManager]) -> None:
     """HKUDS/LightRAG 1041 in its kind: what it is made from stood in an attribute that is no field."""
-    await CacheManager.set("thing", "1", with_attribute(Question("q"), document_id="d1"), "acme")
-    assert (await invalidate_document_update("acme", "d1"))["dependents"] == 1
-    assert await manager.get("thing", "1", "acme") is None
+    for value in (
+        with_attribute(Question("q"), document_id="d1"),
+        with_attribute(Noted(1), document_id="d1"),
+        with_attribute(Sourced("d1"), note="n"),
+    ):
+        await CacheManager.set("thing", "1", value, "acme")
+        assert (await invalidate_document_update("acme", "d1"))["dependents"] == 1
+        assert await manager.get("thing", "1", "acme") is None
 
 
 def test_versions_of_a_class_read_one_anothers_attributes() -> None:

@@ -317,7 +317,8 @@ def _fields_of(value: Any) -> Mapping[Any, Any] | None:
     except AttributeError:
         fields = None if names is not None else _slots_of(value)
     if names is not None:
-        # With the attributes that it holds beside its fields.
+        if isinstance(fields, dict) and isinstance(names, dict) and names.keys() <= fields.keys():
+            return fields  # its fields, and the attributes that it holds beside them
         return {**{name: getattr(value, name, None) for name in names}, **(fields or {})}
     if not isinstance(fields, dict):
         return None

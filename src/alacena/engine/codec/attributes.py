@@ -33,12 +33,17 @@ def read_beside(kind: type, fields: Iterable[str]) -> Callable[[Any], dict[str, 
     Attributes that the class makes of the fields when they are first asked for are left out: they are made anew.
     """
     declared = frozenset(fields)
-    slots = tuple(name for name in slots_of(kind) if name not in declared)
+    all_slots = slots_of(kind)
+    slots = tuple(name for name in all_slots if name not in declared)
     has_dict = kind.__dictoffset__ != 0
+    if not slots and not has_dict:
+        return read_none
+    count = len(declared.difference(all_slots))
 
     def read(value: Any) -> dict[str, Any]:
         held = vars(value) if has_dict else {}
-        if not slots and held.keys() <= declared:
+        # Each field is there, or the instance could not be taken apart: so nothing else is.
+        if not slots and len(held) == count:
             return {}
         found = held | {name: getattr(value, name) for name in slots if hasattr(value, name)}
         return {

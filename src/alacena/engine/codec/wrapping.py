@@ -13,6 +13,7 @@ from msgspec.msgpack import Ext
 
 from alacena.engine.base.errors import EncodeError
 from alacena.engine.codec import arrays
+from alacena.engine.codec.attributes import read_none
 from alacena.engine.codec.frameworks import plain
 from alacena.engine.codec.records import can_be_taken_apart
 from alacena.engine.codec.scalars import DUMPERS
@@ -207,15 +208,18 @@ class Wrapper:
             raise EncodeError(f"this {record.name} is incomplete: {error}") from error
         if record.may_refuse:
             self.may_refuse.add(record.name)
-        beside = record.beside(value)
+        beside = record.beside(value) if record.beside is not read_none else {}
         wrapped: list[object] = [record.name, record.shape_with(beside) if beside else record.shape]
         self._count(state)
-        self._count(beside)
+        leaves, wrap = self._leaves, self.wrap
         try:
             for item in state:
-                wrapped.append(self.wrap(item, depth + 1))  # noqa: PERF401 - its length is the index that failed
-            for item in beside.values():
-                wrapped.append(self._wrap_beside(item, depth + 1))  # noqa: PERF401 - as above
+                one = item if type(item) in leaves else wrap(item, depth + 1)
+                wrapped.append(one)
+            if beside:
+                self._count(beside)
+                for item in beside.values():
+                    wrapped.append(self._wrap_beside(item, depth + 1))  # noqa: PERF401
         except EncodeError as error:
             # The name and the shape stand before the fields.
             field = (*record.fields, *beside)[len(wrapped) - 2]

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from alacena.integrations.bridge import Access, Ask
 
 _log = logging.getLogger("alacena")
-_REPLACED: Final = (
-    "%s makes vectors of another length now than those that are cached under its name: they are made anew; give the new "
-    "model a name or a revision= of its own"
-)
 _TYPE: Final = "embedding"
 _NAMES: Final = ("model", "model_name", "model_id", "deployment")
 
@@ -74,7 +70,7 @@ class CachedVectors:
 
         found = await self._access.load(ask, self._verb(batch.distinct))
         if outdated := batch.find_outdated(found):
-            _log.warning(_REPLACED, self._model)
+            self._warn(batch, len(found[outdated[0]]))
             await self._access.call(self._removal(outdated))
             found |= await self._access.load(ask, self._verb(outdated))
             await self._access.call(self._removal(batch.drop_odd(found)))
@@ -91,7 +87,7 @@ class CachedVectors:
 
         found = self._access.load_now(ask, self._verb(batch.distinct), name)
         if outdated := batch.find_outdated(found):
-            _log.warning(_REPLACED, self._model)
+            self._warn(batch, len(found[outdated[0]]))
             self._access.call_now(self._removal(outdated), name)
             found |= self._access.load_now(ask, self._verb(outdated), name)
             self._access.call_now(self._removal(batch.drop_odd(found)), name)
@@ -104,6 +100,15 @@ class CachedVectors:
     def _verb(ids: Sequence[str]) -> Callable[[Cache, Ask], Any]:
         scope = tenant_scope()
         return lambda cache, ask: cache.load_many(_TYPE, tuple(ids), scope, ask)
+
+    def _warn(self, batch: _Batch, before: int) -> None:
+        _log.warning(
+            "%s makes vectors of %d numbers now, and those that are cached under its name have %d: they are made "
+            "anew; give the new model a name or a revision= of its own",
+            self._model,
+            batch.latest,
+            before,
+        )
 
     @staticmethod
     def _removal(ids: Sequence[str]) -> Callable[[Cache], Any]:
@@ -144,6 +149,12 @@ class _Batch:
         self._lengths |= {one: len(vector) for one, vector in good.items()}
         return good
 
+    @property
+    def latest(self) -> int:
+        """The length that most of the vectors have that the model has made."""
+        # Backwards: of as many, those that were made last count.
+        return Counter(reversed(self._lengths.values())).most_common(1)[0][0]
+
     def find_outdated(self, found: dict[str, Any]) -> list[str]:
         """Returns the vectors that have another length than those that the model has just made."""
         now = set(self._lengths.values())
@@ -151,8 +162,7 @@ class _Batch:
 
     def drop_odd(self, found: dict[str, Any]) -> list[str]:
         """Takes those out that have another length than most of those that the model has made, and returns their names."""
-        # Backwards: of as many, those that were made last count.
-        usual = Counter(reversed(self._lengths.values())).most_common(1)[0][0]
+        usual = self.latest
         odd = [one for one, vector in found.items() if len(vector) != usual]
         for one in odd:
             self._faults[one] = f"that of {self._texts[one]!r:.60} has {len(found.pop(one))} numbers and not {usual}"

@@ -84,7 +84,7 @@ class Server:
             await self.hold.wait()
         tokens = len(str(asked["messages"]).split())
         usage = {"prompt_tokens": tokens, "completion_tokens": 2, "total_tokens": tokens + 2}
-        head = {"id": f"chatcmpl-{number}", "created": 1, "model": asked["model"]}
+        head = {"id": f"chatcmpl-{number}-of-this-provider", "created": 1, "model": asked["model"]}
         if asked.get("stream"):
             parts = [
                 {"delta": {"content": f"{word} "}, "index": 0, "finish_reason": None} for word in ("answer", number)

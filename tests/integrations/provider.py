@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def chat(content: str = "Hello.", *, number: int = 1, finish: str = "stop", **message: Any) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{number}",
+        "id": f"chatcmpl-{number}-of-this-provider",
         "object": "chat.completion",
         "created": 1_700_000_000,
         "model": "gpt-4o-mini-2024-07-18",
@@ -46,7 +46,12 @@ def event(data: Any, name: str = "") -> bytes:
 
 
 def chat_events(number: int = 1, words: tuple[str, ...] = ("Hel", "lo."), finish: str | None = "stop") -> list[bytes]:
-    head = {"id": f"chatcmpl-{number}", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
+    head = {
+        "id": f"chatcmpl-{number}-of-this-provider",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "gpt-4o-mini",
+    }
     chunks = [{**head, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]} for word in words]
     chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
     chunks.append({**head, "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15}})
@@ -55,7 +60,7 @@ def chat_events(number: int = 1, words: tuple[str, ...] = ("Hel", "lo."), finish
 
 def message(number: int = 1, stop: str = "end_turn") -> dict[str, Any]:
     return {
-        "id": f"msg_{number}",
+        "id": f"msg_{number}_of_this_provider",
         "type": "message",
         "role": "assistant",
         "model": "claude-next",
@@ -92,7 +97,7 @@ def message_events(number: int = 1) -> list[bytes]:
 
 def response_object(number: int = 1, status: str = "completed") -> dict[str, Any]:
     return {
-        "id": f"resp_{number}",
+        "id": f"resp_{number}_of_this_provider",
         "object": "response",
         "created_at": 1,
         "status": status,

@@ -165,10 +165,10 @@ async def test_responses_and_messages_are_kept_too(desk: Coordination, provider:
         answer = await desk.openai.responses.create(model="gpt-5-mini", input="Hello?")
         said = await desk.anthropic.messages.create(**PROMPTED)
 
-    assert answer.id == "resp_1"
+    assert answer.id == "resp_1_of_this_provider"
     assert answer.usage is not None
     assert answer.usage.output_tokens_details.reasoning_tokens == 2
-    assert said.id == "msg_2"
+    assert said.id == "msg_2_of_this_provider"
     assert len(provider.seen) == 2
 
 
@@ -251,7 +251,7 @@ def test_sync_code_calls_over_a_bridge(provider: Provider) -> None:
         answers = [bridge.run(client.chat.completions.create(**ASKED)).id for _ in range(2)]
         bridge.run(client.close())
 
-    assert (answers, len(provider.seen)) == (["chatcmpl-1"] * 2, 1)
+    assert (answers, len(provider.seen)) == (["chatcmpl-1-of-this-provider"] * 2, 1)
 
 
 async def test_limit_of_the_provider_reaches_all_who_wait_and_is_asked_again_once(
@@ -396,8 +396,8 @@ async def test_the_client_retries_above_the_transport(open_desk: OpenDesk, provi
     desk = open_desk()
     client = desk.openai.with_options(max_retries=1)
 
-    assert (await client.chat.completions.create(**ASKED)).id == "chatcmpl-2"
-    assert (await client.chat.completions.create(**ASKED)).id == "chatcmpl-2"
+    assert (await client.chat.completions.create(**ASKED)).id == "chatcmpl-2-of-this-provider"
+    assert (await client.chat.completions.create(**ASKED)).id == "chatcmpl-2-of-this-provider"
 
 
 async def test_a_broken_connection_reaches_the_caller_as_it_is(desk: Coordination) -> None:
@@ -758,9 +758,9 @@ async def test_a_source_and_the_call_inside_it_depend_on_the_same(open_desk: Ope
     with runtime.override(cache):
         set_current_tenant_id("acme")
         for number, document in enumerate(("d1", "d2"), start=1):
-            assert await ask() == await ask() == f"chatcmpl-{number}"
+            assert await ask() == await ask() == f"chatcmpl-{number}-of-this-provider"
             await cache.invalidate("acme", document_ids=[document])
-        assert await ask() == "chatcmpl-3"
+        assert await ask() == "chatcmpl-3-of-this-provider"
 
 
 # Tokens

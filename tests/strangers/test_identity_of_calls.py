@@ -11,11 +11,13 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from dataclasses import InitVar, dataclass, field
 from datetime import timedelta
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -115,6 +117,9 @@ EQUAL: dict[str, tuple[Any, Any]] = {
     "models": (Model(tags={"b", "a"}), Model(top_k=5, tags={"a", "b"})),
     "arrays of two layouts": (np.array([[1, 2], [3, 4]]), np.array([[1, 3], [2, 4]]).T),
     "arrays inside of others": ({"a": [np.arange(4)[::2]]}, {"a": [np.array([0, 2])]}),
+    "counters": (Counter("aab"), Counter("baa")),
+    "dicts with a default": (defaultdict(list, {"a": [1], "b": []}), defaultdict(list, {"b": [], "a": [1]})),
+    "a view of a dict": (MappingProxyType({"a": 1}), {"a": 1}),
     "keys of many kinds": ({(1, 2): 1, "a": 2, Kind.LEASE: 3}, {Kind.LEASE: 3, "a": 2, (1, 2): 1}),
 }
 
@@ -741,3 +746,20 @@ def test_a_span_is_not_its_bare_number_and_a_class_no_set(one: Any, other: Any) 
     """After joblib/joblib#235: what two arguments look like inside is not what tells them apart."""
     assert identity(one) != identity(other)
     assert identity(one) == identity(one)
+
+
+async def test_a_parameter_that_is_ignored_must_be_there() -> None:
+    """grantjenks/python-diskcache 240 in its kind: what was to be left out counted, and nothing was ever found again."""
+
+    async def rows(request_id: str, table: str) -> str:
+        return table
+
+    with pytest.raises(TypeError, match=r"rows has no parameter 'request', .* it has request_id, table"):
+        cached("rows", ignore=("request",))(rows)
+    kept = cached("rows", ignore=("request_id", "self"))(rows)
+    assert await kept("r1", "t") == await kept(request_id="r2", table="t")
+
+    async def any_rows(**names: str) -> list[str]:
+        return sorted(names)
+
+    assert await cached("rows", ignore="request")(any_rows)(request="r1", table="t") == ["request", "table"]

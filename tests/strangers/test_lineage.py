@@ -535,3 +535,17 @@ async def test_outside_of_a_load_nothing_is_noted(manager: type[CacheManager]) -
     await manager.get("chunk", "c", "acme")
     cache = await manager.cache()
     assert (await cache.lookup("reply", "q", "acme", lambda: 2)).tags == ()
+
+
+async def test_several_documents_may_be_named_in_one_list(manager: type[CacheManager]) -> None:
+    """What a retriever returns is a list of ids: it was refused, and the answer was loaded at each read."""
+
+    async def answer() -> str:
+        depends_on(["d1", "d2"], {"d3"}, "d4")
+        return "30 days"
+
+    for document in ("d1", "d2", "d3", "d4"):
+        _, metrics = await get_with_cache_aside("answer", "q", "acme", generate_func=answer)
+        assert metrics["stored"]
+        assert (await invalidate_document_update("acme", document))["dependents"] == 1
+        assert await manager.get("answer", "q", "acme") is None

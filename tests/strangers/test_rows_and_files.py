@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import json
 import os
+import sqlite3
 import sys
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy
+from asyncpg.protocol.protocol import _create_record as create_record
 
-from alacena import get_with_cache_aside
+from alacena import get_with_cache_aside, invalidate_document_update
 from alacena.common.db import all_rows, close_supabase_clients, configure_supabase, get_supabase_client, truncation
 from alacena.engine import Cache, Policy, Settings, SettingsError, UsageError
 from alacena.sources import postgres
@@ -264,3 +267,45 @@ async def test_a_page_is_not_taken_for_the_whole(
         assert metrics.get("reason") == ("truncated" if is_page else None)
     said = [record.getMessage() for record in caplog.records if "all_rows()" in record.getMessage()]
     assert len(said) == is_page
+
+
+def make_rows() -> dict[str, Any]:
+    engine = sqlalchemy.create_engine("sqlite://")
+    query = "SELECT 'd1' AS document_id, 'lease' AS name"
+    with engine.connect() as connection:
+        row = connection.execute(sqlalchemy.text(query)).one()
+        mapping = connection.execute(sqlalchemy.text(query)).mappings().one()
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    plain = connection.execute(query).fetchone()
+    connection.close()
+    record = create_record({"document_id": 0, "name": 1}, ("d1", "lease"))
+    return {"sqlalchemy, row": row, "sqlalchemy, mapping": mapping, "sqlite3": plain, "asyncpg": record}
+
+
+ROWS = make_rows()
+
+
+@pytest.mark.parametrize("of", ROWS)
+@pytest.mark.parametrize("many", [False, True], ids=["one", "a list"])
+async def test_rows_of_a_database_are_kept_and_end_with_their_document(
+    manager: type[CacheManager], of: str, many: bool
+) -> None:
+    """onyx-dot-app/onyx 6776, MagicStack/asyncpg 451: a plain select was loaded at each read, or outlived its document."""
+    row = ROWS[of]
+    calls = []
+
+    def select() -> Any:
+        calls.append(1)
+        return [row] if many else row
+
+    for _ in range(2):
+        value, _ = await get_with_cache_aside("row", "r", "acme", select)
+    back = value[0] if many else value
+    names = back._mapping if of == "sqlalchemy, row" else back
+    assert dict(names) == {"document_id": "d1", "name": "lease"}
+    assert len(calls) == 1
+    if of.startswith("sqlalchemy"):
+        assert (type(back), back) == (type(row), row)
+    assert (await invalidate_document_update("acme", "d1"))["dependents"] == 1
+    assert await manager.get("row", "r", "acme") is None

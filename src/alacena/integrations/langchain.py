@@ -11,6 +11,7 @@ from alacena.common.tracking import OPERATION_GENERATION, TOKEN_TYPE_LLM
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
 from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.endings import is_whole
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
@@ -149,8 +150,8 @@ class LangChainCache(BaseCache):
         return self._read((await self._steps.look([name], reader_scope())).get(name))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Keeps the generations of a call, if LangChain can write them and read them back."""
-        name, written = digest(prompt, llm_string), dump_objects(list(return_val), self._allowed)
+        """Keeps the generations of a call, if they are whole and LangChain can write them and read them back."""
+        name, written = digest(prompt, llm_string), self._write(return_val)
         if written is None:
             self._steps.forget(name, reader_scope())
         else:
@@ -167,7 +168,7 @@ class LangChainCache(BaseCache):
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """As `aupdate`, over a bridge."""
-        name, written = digest(prompt, llm_string), dump_objects(list(return_val), self._allowed)
+        name, written = digest(prompt, llm_string), self._write(return_val)
         if written is None:
             self._steps.forget(name, reader_scope())
         else:
@@ -177,6 +178,10 @@ class LangChainCache(BaseCache):
         """As `aclear`, over a bridge."""
         scope = tenant_scope()
         self._access.call_now(lambda cache: cache.invalidate(scope, self._data_type), "LangChainCache.clear")
+
+    def _write(self, generations: Sequence[Generation]) -> bytes | None:
+        # What was cut short, and what says nothing, is for its own caller: another call may do better.
+        return dump_objects(list(generations), self._allowed) if all(map(is_whole, generations)) else None
 
     def _read(self, stored: bytes | None) -> list[Generation] | None:
         if stored is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine import UNSET, Cache, TtlOrUnset
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.endings import is_whole
 from alacena.integrations.langchain import dump_objects, load_objects, mark_cached, without_usage
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope
@@ -16,6 +17,7 @@ with require_extra(
 ):
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
     from langchain_core.load import dumps
+    from langchain_core.messages import AIMessage
     from langchain_core.utils.function_calling import convert_to_openai_tool
     from pydantic import TypeAdapter
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from langchain_core.load.serializable import Serializable
-    from langchain_core.messages import AIMessage
 
     from alacena.engine import LoadContext
     from alacena.integrations.bridge import Ask
@@ -142,6 +143,8 @@ class _Call:
         if written is None or (structured is not None and type(structured).__name__ not in {*self._schemas, "dict"}):
             context.skip()
             return b""
+        if structured is None and not all(is_whole(one) for one in messages if isinstance(one, AIMessage)):
+            context.skip()  # it was cut short, or says nothing: it is for those who wait for it now
         shape = None
         if structured is not None:
             shape = [type(structured).__name__, TypeAdapter(type(structured)).dump_python(structured, mode="json")]

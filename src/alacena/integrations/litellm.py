@@ -25,7 +25,7 @@ from alacena.integrations.llm_transport.lineage import current_documents
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import reader_scope, tenant_scope
-from alacena.integrations.usage import TokenCounts, read_usage
+from alacena.integrations.usage import TokenCounts, name_of_call, read_usage
 
 with require_extra("alacena.integrations.litellm", "litellm", ("litellm", "1.100", "2"), ("soundfile", "0.12", "1")):
     from litellm.caching.base_cache import BaseCache
@@ -277,7 +277,7 @@ class LedgerLogger(CustomLogger):
         if counts is None or not counts.total:
             return None
         cost = kwargs.get("response_cost") or 0
-        name = getattr(response, "id", None) or kwargs.get("litellm_call_id")
+        name = name_of_call(getattr(response, "id", None)) or kwargs.get("litellm_call_id")
         model = str(getattr(response, "model", None) or kwargs.get("model") or "unknown")
         record = _make_record(model, counts, is_embedding="embedding" in str(kwargs.get("call_type")), saved=saved)
         record |= {"cost": Decimal(str(cost)), "idempotency_key": None if saved else name}

@@ -131,13 +131,12 @@ class _NodeBatch:
         self._ignored = cached.ignored_metadata
         self._keeps_nodes = isinstance(cached.transform, BaseExtractor | BaseEmbedding)
         kind = type(cached.transform)
-        told = [kind.__module__, kind.__qualname__, cached.transform.to_dict(), cached.version, kwargs]
-        shown = {node.node_id: self._copy_node(node) for node in self._nodes}
-        self._names = [digest(told, _content(shown[node.node_id])) for node in self._nodes]
+        told = ["typed", kind.__module__, kind.__qualname__, cached.transform.to_dict(), cached.version, kwargs]
+        # One for each place and not for each id: pages of a file may all have the file's.
+        shown = [self._copy_node(node) for node in self._nodes]
+        self._names = [digest(told, _content(node)) for node in shown]
         # Backwards, so that of several nodes with one content the first is the one that stays.
-        self._shown_by_name = {
-            name: shown[node.node_id] for name, node in zip(reversed(self._names), reversed(self._nodes), strict=True)
-        }
+        self._shown_by_name = dict(zip(reversed(self._names), reversed(shown), strict=True))
 
     def by_document(self) -> dict[str | None, list[str]]:
         """Returns the names by the document that their first node belongs to, or is."""
@@ -155,7 +154,7 @@ class _NodeBatch:
         """Returns copies of the nodes for the transformation, which may change what it is given."""
         return [self._shown_by_name[name].model_copy(deep=True) for name in names]
 
-    def keep(self, names: Sequence[str], made: Sequence[BaseNode]) -> dict[str, str]:
+    def keep(self, names: Sequence[str], made: Sequence[BaseNode]) -> dict[str, dict[str, Any]]:
         """Returns the part of the outcome that is stored, by name."""
         if not self._keeps_nodes:
             return {name: self._written(name, made) for name in names}
@@ -166,15 +165,16 @@ class _NodeBatch:
             )
         return {name: self._written(name, [node]) for name, node in zip(names, made, strict=True)}
 
-    def _written(self, name: str, made: Sequence[BaseNode]) -> str:
+    def _written(self, name: str, made: Sequence[BaseNode]) -> dict[str, Any]:
         maker = Maker.of(self._shown_by_name[name])
-        return json.dumps({"maker": maker.as_json(), "nodes": [doc_to_json(node) for node in made]})
+        # Not as JSON: metadata may hold dates, which come back as such.
+        return {"maker": maker.as_json(), "nodes": [doc_to_json(node) for node in made]}
 
-    def restore(self, kept: dict[str, str]) -> list[BaseNode]:
+    def restore(self, kept: dict[str, dict[str, Any]]) -> list[BaseNode]:
         """Returns the outcome for each node, with its own ids, in the order of the nodes."""
         outcome: list[BaseNode] = []
         for name, node in zip(self._names, self._nodes, strict=True):
-            stored = json.loads(kept[name])
+            stored = kept[name]
             for made in Maker.from_json(stored["maker"]).give(stored["nodes"], node):
                 made.metadata.update({one: node.metadata[one] for one in self._ignored if one in node.metadata})
                 outcome.append(made)

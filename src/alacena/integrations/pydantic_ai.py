@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import UNSET, Cache, TtlOrUnset
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.endings import is_cut, says_something
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.surroundings import digest, reader_scope
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from pydantic_ai import RunContext
 
+    from alacena.engine import LoadContext
     from alacena.integrations.bridge import Ask
 
 _PARAMETERS: Final = TypeAdapter(ModelRequestParameters)
@@ -81,8 +83,10 @@ class CachedModelRequests(AbstractCapability[Any]):
         """Answers a model request."""
         own: list[ModelResponse] = []
 
-        async def source(*_: Any) -> bytes:
+        async def source(context: LoadContext) -> bytes:
             own.append(await handler(request_context))
+            if is_cut(own[0].finish_reason) or not any(map(_holds_something, own[0].parts)):
+                context.skip()  # it was cut short, or says nothing: it is for those who wait for it now
             return ModelMessagesTypeAdapter.dump_json([own[0]])
 
         stored = await Access(self.cache).load(source, self._verb(request_context))
@@ -124,6 +128,12 @@ def _read(message: dict[str, Any]) -> dict[str, Any]:
     told = {name: value for name, value in message.items() if name not in _OF_THE_RUN}
     told["parts"] = [{name: value for name, value in part.items() if name != "timestamp"} for part in message["parts"]]
     return told
+
+
+def _holds_something(part: Any) -> bool:
+    if part.part_kind == "thinking":
+        return False
+    return says_something(part.content) if part.part_kind == "text" else True
 
 
 def _mark(stored: bytes) -> ModelResponse:

@@ -8,7 +8,8 @@ from typing import Any
 
 from alacena.common.cache.tenancy import scope_of
 from alacena.common.context.vars import user_of_code
-from alacena.engine import InvalidKeyError, Scope
+from alacena.engine import EncodeError, InvalidKeyError, Scope
+from alacena.engine.codec import identity
 from alacena.integrations.caller import ambient_permissions
 
 
@@ -53,6 +54,10 @@ def _describe(value: Any) -> Any:
             return ["name", name]
     if callable(dump := getattr(value, "model_dump", None)):
         return [_describe(type(value)), dump(mode="json")]
+    try:
+        return ["value", identity(value).hex()]
+    except EncodeError:
+        pass
     raise InvalidKeyError(
         f"a {type(value).__name__} cannot be part of a key, as nothing tells it from others of its kind: pass text or numbers"
     )

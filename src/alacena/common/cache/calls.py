@@ -6,13 +6,14 @@ import functools
 import inspect
 from collections.abc import Mapping
 from hashlib import blake2b
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
 from alacena.engine.base.errors import InvalidKeyError
 from alacena.engine.base.scope import identifier
 from alacena.engine.codec import identity
+from alacena.engine.codec.attributes import is_derived, slots_of
 from alacena.engine.codec.sharing import is_immutable
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class CallShape:
     def first(self) -> str | None:
         """The name of the first parameter, which a method's object is bound to."""
         return next(iter(self.signature.parameters), None)
+
+    def takes(self, name: str) -> bool:
+        """Returns whether a call may name this parameter: it has it, or takes any."""
+        return self._more is not None or name in self._whole.parameters
 
     def note_class(self, owner: type) -> None:
         """Notes the class that the function is a method of: a nested one counts by what it was made with, as it is now."""
@@ -271,22 +276,13 @@ def _list_declared(kind: type) -> frozenset[str]:
 def _state(instance: Any) -> dict[str, Any]:
     """Returns the attributes of an object, without those that it makes of the others when they are first asked for."""
     kind = type(instance)
-    slots = (name for one in kind.__mro__ for name, slot in vars(one).items() if type(slot) is MemberDescriptorType)
-    state = {name: getattr(instance, name) for name in slots if hasattr(instance, name)}
+    state = {name: getattr(instance, name) for name in slots_of(kind) if hasattr(instance, name)}
     state |= getattr(instance, "__dict__", {})
     if "__orig_class__" in state:  # Repo[User] and Repo[Order] are objects of one class
         state["__orig_class__"] = _stand_in(state["__orig_class__"])
     return {
-        name: value for name, value in state.items() if not (name.startswith("__pydantic") or _is_derived(kind, name))
+        name: value for name, value in state.items() if not (name.startswith("__pydantic") or is_derived(kind, name))
     }
-
-
-def _is_derived(kind: type, name: str) -> bool:
-    found = next((vars(one)[name] for one in kind.__mro__ if name in vars(one)), None)
-    makes: type = type(found)
-    return makes.__name__ == "cached_property" or (
-        hasattr(makes, "__get__") and not hasattr(makes, "__set__") and makes is not FunctionType
-    )
 
 
 def _check(function: Any) -> None:

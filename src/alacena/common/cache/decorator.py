@@ -77,6 +77,7 @@ def cached(
 
     Raises:
         TypeError: The decorated object is no async function: a plain function, a generator, or nothing (no parentheses).
+            ``ignore`` names a parameter that it does not have.
     """
     if data_type is not None and not isinstance(data_type, str):
         raise TypeError('write @cached("data_type") or @cached(), with parentheses')
@@ -86,6 +87,9 @@ def cached(
         names = (tags,) if isinstance(tags, str) else tuple(tags)
         left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
         shape = CallShape(function, frozenset((*_IGNORED, *left_out)))
+        if strange := [name for name in left_out if name not in _OBJECTS and not shape.takes(name)]:
+            has = ", ".join(shape.signature.parameters)
+            raise TypeError(f"{shape.name} has no parameter {strange[0]!r}, which ignore= names: it has {has}")
         return CachedFunction(function, data_type or shape.name, ttl, key, names, shape)
 
     return decorate

@@ -42,6 +42,7 @@ SourceFunction: TypeAlias = Callable[..., Any]
 _CONTRACT: Final = ("resource_id", "tenant_id", "ctx")
 _SCOPES: Final = ("agent_id", "conversation_id", "collection_id")
 _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
+_MANY: Final = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +173,11 @@ def _name(function: object) -> str:
 def depends_on(*document_ids: Any) -> None:
     """Says, inside a source, which documents its result is made from: updating one of them ends the result.
 
-    Outside a load nothing happens, so a search function can say it wherever it is called from.
+    Takes ids, and lists of ids. Outside a load nothing happens, so a search function can say it wherever it is called from.
     """
     load = LOAD.get()
     if load is not None and document_ids:
-        load.depends_on(document_ids)
+        load.depends_on([one for given in document_ids for one in (given if isinstance(given, _MANY) else (given,))])
 
 
 def skip() -> None:

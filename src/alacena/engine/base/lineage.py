@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import islice
@@ -45,6 +45,7 @@ _FIELD: Final = "document_id"
 _FIELDS: Final = "document_ids"
 _SIZED: Final = frozenset({list, tuple, set, frozenset, type({}.values())})
 _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
+_DRIVERS_ROWS: Final = frozenset({("asyncpg", "Record"), ("sqlite3", "Row")})
 
 
 DocumentsById: TypeAlias = "Mapping[str, Iterable[DocumentId]]"
@@ -182,9 +183,23 @@ def _names_nothing(value: Any) -> bool:
 @lru_cache(maxsize=256)
 def _is_opaque(kind: Any) -> bool:
     """Returns whether no object of a type can name a document: it has no fields and holds no others, such as an array."""
-    holds = issubclass(kind, list | tuple | deque | AbstractSet | Mapping | type)
+    holds = (
+        issubclass(kind, list | tuple | deque | AbstractSet | Mapping | type) or _is_row(kind) or is_drivers_row(kind)
+    )
     has_fields = hasattr(kind, "__struct_fields__") or hasattr(kind, "__dataclass_fields__")
     return not holds and not has_fields and kind.__dictoffset__ == 0 and not _slot_names(kind)
+
+
+@lru_cache(maxsize=256)
+def is_drivers_row(kind: Any) -> bool:
+    """Returns whether objects of a type are rows of asyncpg or sqlite3: ``dict`` makes one of them, and they are no mappings."""
+    return any((one.__module__.partition(".")[0], one.__name__) in _DRIVERS_ROWS for one in kind.__mro__)
+
+
+@lru_cache(maxsize=256)
+def _is_row(kind: Any) -> bool:
+    """Returns whether objects of a type are rows of SQLAlchemy or the like: sequences of values that have names."""
+    return issubclass(kind, Sequence) and hasattr(kind, "_fields")
 
 
 def documents_in(value: Any) -> tuple[str, ...]:
@@ -258,15 +273,17 @@ class _Search:
 
     def _inside(self, holder: Any) -> Collection[Any] | None:
         """Returns the parts of a value, and notes the documents that its fields name."""
-        kind = type(holder)
+        kind: Any = type(holder)
         if kind is list:
             return holder  # type: ignore[no-any-return]
-        if kind is not dict and isinstance(holder, list | tuple | deque | AbstractSet):
-            # A named tuple is looked at by its names, as it is a record; any other tuple is a list.
+        if kind is not dict and (isinstance(holder, list | tuple | deque | AbstractSet) or _is_row(kind)):
+            # A row or a named tuple is looked at by its names, as it is a record; any other tuple is a list.
             names = getattr(holder, "_fields", None)
             if not isinstance(names, tuple):
-                return holder
+                return holder  # type: ignore[no-any-return]
             holder = dict(zip(names, holder, strict=False))
+        elif is_drivers_row(kind):
+            holder = dict(holder)
         fields = holder if kind is dict or isinstance(holder, Mapping) else _fields_of(holder)
         if fields is None:
             return None
@@ -294,13 +311,15 @@ def _fields_of(value: Any) -> Mapping[Any, Any] | None:
         return None
     # From the class, so that an instance that answers to every name does not look like a struct.
     names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", None)
-    if names is not None:
-        return {name: getattr(value, name, None) for name in names}
     try:
         # Past the object's own __getattr__, which may load from a database or raise anything.
         fields = object.__getattribute__(value, "__dict__")
     except AttributeError:
-        return _slots_of(value)
+        fields = None if names is not None else _slots_of(value)
+    if names is not None:
+        if isinstance(fields, dict) and isinstance(names, dict) and names.keys() <= fields.keys():
+            return fields  # its fields, and the attributes that it holds beside them
+        return {**{name: getattr(value, name, None) for name in names}, **(fields or {})}
     if not isinstance(fields, dict):
         return None
     extra = getattr(value, "__pydantic_extra__", None) if hasattr(type(value), "__pydantic_extra__") else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import inspect
 import pathlib
 import re
+import types
 import zoneinfo
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +42,9 @@ _CONSTANTS: Final[dict[type, Callable[[Any], object]]] = {
 }
 """Unchangeable objects of the standard library, and what tells them apart from others of their kind."""
 
+_DICTS: Final = frozenset({collections.Counter, collections.defaultdict, types.MappingProxyType})
+"""Mappings that equal a dict of the same items, in any order of them."""
+
 _BARE: Final = frozenset({bool, int, float, str, bytes, complex})
 
 
@@ -63,16 +68,19 @@ class CanonicalWrapper(Wrapper):
 class IdentityWrapper(CanonicalWrapper):
     """A canonical wrapper for values that are only compared and never read back: it takes more, and tells less apart.
 
-    A set and the equal frozenset are one, and so are a number or text of numpy and the equal plain one, and an array and
-    the equal one of another layout. A class stands
-    for itself by its name; a path, pattern, range, fraction or time zone for what it says. Dataclasses, enums, named tuples,
-    structs and pydantic models need not be registered; of a model, which fields were given does not count.
+    A set and the equal frozenset are one, and so are a counter (or the like) and the equal dict, a number or text of numpy
+    and the equal plain one, and an array and the equal one of another layout. A class stands for itself by its name; a
+    path, pattern, range, fraction or time zone for what it says. Dataclasses, enums, named tuples, structs, classes of
+    attrs and pydantic models need not be registered; of a model, which fields were given does not count.
     """
 
     def wrap(self, value: Any, depth: int = 0) -> object:
         """Returns the stand-in of ``value``; see `Wrapper.wrap`."""
-        if type(value) is set:
+        kind = type(value)
+        if kind is set:
             return super().wrap(frozenset(value), depth)
+        if kind in _DICTS:
+            return super().wrap(dict(value), depth)
         value = arrays.in_c_order(value)
         if inspect.isclass(value):
             return Ext(FROZENSET, self._encode([*_CLASS, value.__module__, value.__qualname__]))
@@ -100,6 +108,13 @@ class IdentityWrapper(CanonicalWrapper):
             if record is None:
                 raise
         return self._wrap_registered(value, record, depth)
+
+    def _wrap_beside(self, value: Any, depth: int) -> object:
+        # Of an object that is told apart by its fields, anything may be held beside them, such as a client.
+        try:
+            return self.wrap(value, depth)
+        except EncodeError:
+            return self.wrap(type(value), depth)
 
     def _wrap_registered(self, value: object, record: Record, depth: int) -> Ext:
         if PYDANTIC_FIELDS_SET not in record.fields:

@@ -10,8 +10,10 @@ import collections
 import enum
 import ipaddress
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine.base.lineage import is_drivers_row
 from alacena.engine.codec.records import Record, can_be_taken_apart, record_of
 from alacena.engine.codec.scalars import plain_time
 
@@ -89,7 +91,34 @@ def _range(cls: Any) -> _Pair:
     return dump, load
 
 
+def _row(cls: Any) -> _Pair:
+    def dump(row: Any) -> list[object]:
+        if issubclass(cls, Sequence):
+            return [list(row._fields), list(row)]
+        return [list(row), list(row.values())]
+
+    def load(state: Any) -> Any:
+        names, values = state
+        # A process that has the class has imported the module of results, too.
+        results: Any = sys.modules["sqlalchemy.engine.result"]
+        result = results.IteratorResult(results.SimpleResultMetaData(names), iter([tuple(values)]))
+        return result.one() if issubclass(cls, Sequence) else result.mappings().one()
+
+    return dump, load
+
+
+def _text(cls: Any) -> _Pair:
+    return str, cls
+
+
+_URLS: Final = ("AnyUrl", "AnyHttpUrl", "HttpUrl", "AnyWebsocketUrl", "WebsocketUrl", "FileUrl", "FtpUrl")
+"""Pydantic's URLs. Not those of servers (``PostgresDsn``): they hold passwords."""
+
 _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
+    **{f"pydantic.networks.{name}": _text for name in _URLS},
+    "pydantic_core._pydantic_core.Url": _text,
+    "sqlalchemy.engine.row.Row": _row,
+    "sqlalchemy.engine.row.RowMapping": _row,
     "pgvector.vector.Vector": _binary,
     "pgvector.halfvec.HalfVector": _binary,
     "pgvector.sparsevec.SparseVector": _binary,
@@ -135,21 +164,17 @@ def find_name(name: str) -> Record | None:
 def plain(value: Any) -> Any:
     """Returns the plain value that an object equals and says no more than; the object itself if there is none.
 
-    A row of asyncpg is its ``dict``; text of a class of its own (an `Enum`'s member among it) that has no attributes is
-    text; a moment of pandas or pendulum that is no finer than a microsecond is a ``datetime``.
+    A row of asyncpg or sqlite3 is its ``dict``; text of a class of its own (an `Enum`'s member among it) that has no
+    attributes is text; a moment of pandas or pendulum that is no finer than a microsecond is a ``datetime``.
     """
-    kind = type(value)
+    kind: Any = type(value)
     if isinstance(value, str) and (isinstance(value, enum.Enum) or not getattr(value, "__dict__", None)):
         text = value.value if isinstance(value, enum.Enum) else value
         # Not `str(text)`: a class of its own may answer with anything.
         return str.__str__(text) if isinstance(text, str) else value
-    if kind.__name__ == "Record" and kind.__module__.startswith("asyncpg.") and _found_record() in kind.__mro__:
-        return dict(value.items())
+    if is_drivers_row(kind):
+        return dict(value)
     return plain_time(value)
-
-
-def _found_record() -> Any:
-    return getattr(sys.modules.get("asyncpg"), "Record", None)
 
 
 def _found(name: str) -> type | None:

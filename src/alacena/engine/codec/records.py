@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from alacena.engine.base.errors import DecodeError, EncodeError, UsageError
+from alacena.engine.codec.attributes import put_beside, read_beside, read_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+
+_BESIDE: Final = "+"
+"""How the name of an attribute that is no field begins in an entry. No field is called so: versions of the class that do
+not know the attribute leave it out."""
 
 
 def _require(field: str) -> object:
@@ -32,6 +38,8 @@ class Record(NamedTuple):
         load: Puts one together.
         default: The value of a field that an entry does not have; `LookupError` if the class has none for it.
         shape: The kind and the fields, as an entry says them.
+        beside: Reads the attributes of an instance that are no fields, by name.
+        may_refuse: Whether ``load`` runs code of the application, which may refuse what ``dump`` says.
     """
 
     cls: type
@@ -42,6 +50,12 @@ class Record(NamedTuple):
     load: Callable[[list[Any]], object]
     default: Callable[[str], object]
     shape: str
+    beside: Callable[[Any], dict[str, Any]] = read_none
+    may_refuse: bool = False
+
+    def shape_with(self, names: Iterable[str]) -> str:
+        """Returns the shape of an instance that has attributes of these names beside its fields."""
+        return "\0".join((self.shape, *(f"{_BESIDE}{name}" for name in names)))
 
     def restore(self, shape: object, state: list[Any]) -> object:
         """Returns the instance that an entry describes; fields by name, whatever fields the class had when it was written.
@@ -60,12 +74,15 @@ class Record(NamedTuple):
             )
         given = dict(zip(fields, state, strict=True))
         try:
-            return self.load([given[f] if f in given else self.default(f) for f in self.fields])
+            value = self.load([given[f] if f in given else self.default(f) for f in self.fields])
         except LookupError as missing:
             raise DecodeError(
                 f"the class registered as {self.name!r} had other fields when this entry was written: give "
                 f"{missing} a default"
             ) from missing
+        if self.beside is not read_none:
+            put_beside(value, {f.removeprefix(_BESIDE): given[f] for f in fields if f.startswith(_BESIDE)})
+        return value
 
 
 def _record(
@@ -76,8 +93,9 @@ def _record(
     dump: Callable[[Any], Sequence[object]],
     load: Callable[[list[Any]], object],
     default: Callable[[str], object] = _require,
+    beside: Callable[[Any], dict[str, Any]] = read_none,
 ) -> Record:
-    return Record(cls, name, kind, fields, dump, load, default, "\0".join((kind, *fields)))
+    return Record(cls, name, kind, fields, dump, load, default, "\0".join((kind, *fields)), beside)
 
 
 def record_of(
@@ -102,7 +120,7 @@ def record_of(
         if is_such(cls):
             return make(cls, name)
     raise UsageError(
-        f"{cls!r} is no Enum, dataclass, pydantic model, msgspec.Struct or named tuple: "
+        f"{cls!r} is no Enum, dataclass, pydantic model, msgspec.Struct, attrs class or named tuple: "
         "pass dump= and load=, which turn an instance into a storable value and back"
     )
 
@@ -167,8 +185,16 @@ def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
     def dump(value: msgspec.Struct) -> list[object]:
         return [getattr(value, field) for field in fields]
 
+    has_hook = hasattr(cls, "__post_init__")
+
     def load(state: list[Any]) -> object:
-        return cls(**dict(zip(fields, state, strict=True)))
+        given = dict(zip(fields, state, strict=True))
+        value = cls(**given)
+        if has_hook:
+            # It ran when the instance was made: what it has computed of the fields would be computed of the outcome now.
+            for field, item in given.items():
+                msgspec.structs.force_setattr(value, field, item)
+        return value
 
     def default(field: str) -> object:
         one = defaults[field]
@@ -176,7 +202,19 @@ def _of_struct(cls: type[msgspec.Struct], name: str) -> Record:
             return one.default
         return one.default_factory() if one.default_factory is not msgspec.NODEFAULT else _require(field)
 
-    return _record(cls, name, "struct", fields, dump, load, default)
+    record = _record(cls, name, "struct", fields, dump, load, default, read_beside(cls, fields))
+    return record._replace(may_refuse=has_hook)
+
+
+def _loader_past_init(cls: type, fields: tuple[str, ...]) -> Callable[[list[Any]], object]:
+    def load(state: list[Any]) -> object:
+        # Past `__init__`, which may compute fields anew, and past the `__setattr__` of a frozen class.
+        value: object = object.__new__(cls)
+        for field, item in zip(fields, state, strict=True):
+            object.__setattr__(value, field, item)
+        return value
+
+    return load
 
 
 def _of_dataclass(cls: type, name: str) -> Record:
@@ -186,20 +224,31 @@ def _of_dataclass(cls: type, name: str) -> Record:
     def dump(value: object) -> list[object]:
         return [getattr(value, field) for field in fields]
 
-    def load(state: list[Any]) -> object:
-        # Past `__init__`, which may compute fields anew, and past the `__setattr__` of a frozen class.
-        value: object = object.__new__(cls)
-        for field, item in zip(fields, state, strict=True):
-            object.__setattr__(value, field, item)
-        return value
-
     def default(field: str) -> object:
         one = declared[field]
         if one.default is not dataclasses.MISSING:
             return one.default
         return one.default_factory() if one.default_factory is not dataclasses.MISSING else _require(field)
 
-    return _record(cls, name, "dataclass", fields, dump, load, default)
+    load = _loader_past_init(cls, fields)
+    return _record(cls, name, "dataclass", fields, dump, load, default, read_beside(cls, fields))
+
+
+def _of_attrs(cls: Any, name: str) -> Record:
+    declared = {field.name: field for field in cls.__attrs_attrs__}
+    fields = tuple(declared)
+
+    def dump(value: object) -> list[object]:
+        return [getattr(value, field) for field in fields]
+
+    def default(field: str) -> object:
+        given = declared[field].default
+        if hasattr(given, "takes_self"):  # a factory, which may ask for the instance that is not there yet
+            return _require(field) if given.takes_self else given.factory()
+        return _require(field) if type(given).__name__ == "_Nothing" else given
+
+    load = _loader_past_init(cls, fields)
+    return _record(cls, name, "attrs", fields, dump, load, default, read_beside(cls, fields))
 
 
 def _of_named_tuple(cls: Any, name: str) -> Record:
@@ -211,7 +260,7 @@ def _of_named_tuple(cls: Any, name: str) -> Record:
         return restored
 
     defaults: dict[str, object] = getattr(cls, "_field_defaults", {})
-    return _record(cls, name, "named tuple", fields, list, load, defaults.__getitem__)
+    return _record(cls, name, "named tuple", fields, list, load, defaults.__getitem__, read_beside(cls, fields))
 
 
 def is_pydantic(cls: type) -> bool:
@@ -232,7 +281,8 @@ def _of_pydantic(cls: Any, name: str) -> Record:
     def dump(value: Any) -> list[object]:
         state = value.__getstate__()
         held = state["__dict__"]
-        return [*(held[field] for field in declared), *(state[part] for part in _PYDANTIC_STATE)]
+        # A model that is one value (`RootModel`) has only the first two of these parts.
+        return [*(held[field] for field in declared), *(state.get(part) for part in _PYDANTIC_STATE)]
 
     def load(state: list[Any]) -> object:
         value: Any = cls.__new__(cls)
@@ -264,5 +314,6 @@ _KINDS: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Record]], 
     (lambda cls: issubclass(cls, msgspec.Struct), _of_struct),
     (is_pydantic, _of_pydantic),
     (dataclasses.is_dataclass, _of_dataclass),
+    (lambda cls: "__attrs_attrs__" in vars(cls), _of_attrs),
     (_is_named_tuple, _of_named_tuple),
 )

@@ -28,13 +28,15 @@ class Registry:
     no registration: see `alacena.engine.codec.frameworks`.
 
     Dataclasses and pydantic models are restored as they were, without running ``__init__``, ``__post_init__`` or
-    validators again. A ``msgspec.Struct`` is built through its constructor, the only way that it offers. Attributes
-    that are not fields (a ``cached_property``, for one) are not stored.
+    validators again. A ``msgspec.Struct`` is built through its constructor, the only way that it offers, and then given
+    its fields as they were. Attributes that are not fields of a dataclass, a struct or a named tuple are stored too, except
+    those that the class makes of the fields when they are first asked for (a ``cached_property``).
     """
 
     def __init__(self) -> None:
         self._by_class: dict[type, Record] = {}
         self._by_name: dict[str, Record] = {}
+        self._by_place: dict[tuple[str, str], Record] = {}
         self._known: dict[type, Record] = {}
 
     def register(
@@ -49,8 +51,8 @@ class Registry:
         """Allows instances of exactly ``cls`` (not of its subclasses) to be stored. Usable as a class decorator.
 
         Args:
-            cls: An ``Enum``, dataclass, pydantic model, ``msgspec.Struct`` or named tuple; any class at all with
-                ``dump`` and ``load``.
+            cls: An ``Enum``, dataclass, pydantic model, ``msgspec.Struct``, class of attrs or named tuple; any class at all
+                with ``dump`` and ``load``.
             name: The name of the class in entries; every process must use the same. Left out: its module and
                 qualified name, so that moving the class turns its entries into misses.
             dump: Takes an instance, returns a value that can be stored.
@@ -63,11 +65,14 @@ class Registry:
 
         Raises:
             UsageError: The name belongs to another class, the class has another name, or it is not of a kind that can
-                be taken apart.
+                be taken apart. A class that is defined anew, as by a cell of a notebook that is run again, takes the place
+                of the one before it, whose instances come back as its own.
         """
         record = record_of(cls, name, dump, load)
+        if load is not None:
+            record = record._replace(may_refuse=True)
         known = self._by_name.get(record.name)
-        if known is not None and known.cls is not cls:
+        if known is not None and known.cls is not cls and not _is_defined_anew(known.cls, cls):
             raise UsageError(
                 f"the name {record.name!r} already stands for {known.cls!r}: "
                 f"register {cls!r} under another, with register(cls, name='...')"
@@ -76,7 +81,11 @@ class Registry:
         if other is not None and other.name != record.name:
             raise UsageError(f"{cls!r} is already registered as {other.name!r}: a class has one name")
         # Only after both checks: a class that is refused must stay unknown.
+        if known is not None:
+            # A script that is run again and again defines its classes each time: nobody else may keep them all alive.
+            self._by_class.pop(known.cls, None)
         self._by_name[record.name] = self._by_class[cls] = record
+        self._by_place[cls.__module__, cls.__qualname__] = record
         if deep:
             self._register_below(cls)
         return cls
@@ -96,7 +105,16 @@ class Registry:
         record = self._by_class.get(cls) or self._known.get(cls)
         if record is None and (record := find_class(cls)) is not None:
             self._known[cls] = record
-        return record
+        return record or self._of_one_before(cls)
+
+    def _of_one_before(self, cls: type) -> Record | None:
+        """Returns the record of a class in whose place one has been registered that was defined anew."""
+        newer = self._by_place.get((cls.__module__, cls.__qualname__))
+        if newer is None or not _is_defined_anew(newer.cls, cls):
+            return None
+        if newer.kind == "functions":
+            return newer
+        return record_of(cls, newer.name) if can_be_taken_apart(cls) else None
 
     def restore(self, name: object, shape: object, state: list[Any]) -> object:
         """Returns the instance that an entry describes.
@@ -108,6 +126,13 @@ class Registry:
         if record is None:
             raise DecodeError(f"no class is registered as {name!r} in this process: register it before reading")
         return record.restore(shape, state)
+
+
+def _is_defined_anew(one: type, other: type) -> bool:
+    """Returns whether two classes are one definition that was run twice: a module holds only one under its name."""
+    # Of classes that functions make, several are in use at the same time.
+    names = {(cls.__module__, cls.__qualname__) for cls in (one, other)}
+    return len(names) == 1 and "<locals>" not in one.__qualname__
 
 
 default_registry: Final = Registry()

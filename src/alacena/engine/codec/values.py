@@ -82,7 +82,7 @@ class ValueCodec:
             if arrays.is_array(value):
                 return arrays.dump(value)
             # Without care first: a look at every string and integer would cost all values what few of them need.
-            return self._encode(Wrapper(self._registry, self._encode, careful=False).wrap(value))
+            return self._prove(value, careful=False)
         except (OverflowError, UnicodeEncodeError):
             return self._encode_carefully(value)
         except EncodeError as error:
@@ -105,9 +105,24 @@ class ValueCodec:
     def _encode_carefully(self, value: object) -> bytes:
         """Encodes a value that holds an integer beyond 64 bits, or a string that UTF-8 cannot hold."""
         try:
-            return self._encode(Wrapper(self._registry, self._encode, careful=True).wrap(value))
+            return self._prove(value, careful=True)
         except EncodeError as error:
             raise locate(error) from error.__cause__
+
+    def _prove(self, value: object, *, careful: bool) -> bytes:
+        """Encodes a value, and reads it back if it holds a class whose own code may refuse to be."""
+        wrapper = Wrapper(self._registry, self._encode, careful=careful)
+        data = self._encode(wrapper.wrap(value))
+        if wrapper.may_refuse:
+            # A later reader has no value in hand any more: a fault must be found while the caller has.
+            try:
+                self.decode(data)
+            except DecodeError as error:
+                names = ", ".join(sorted(wrapper.may_refuse))
+                raise EncodeError(
+                    f"it cannot be read back ({error}): see `load=` or `__post_init__` of {names}"
+                ) from error
+        return data
 
     def decode(self, data: bytes | memoryview, start: int = 0) -> Any:
         """Returns the value whose bytes are those from ``start`` on.

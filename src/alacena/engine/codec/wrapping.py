@@ -13,7 +13,9 @@ from msgspec.msgpack import Ext
 
 from alacena.engine.base.errors import EncodeError
 from alacena.engine.codec import arrays
+from alacena.engine.codec.attributes import read_none
 from alacena.engine.codec.frameworks import plain
+from alacena.engine.codec.records import can_be_taken_apart
 from alacena.engine.codec.scalars import DUMPERS
 
 if TYPE_CHECKING:
@@ -117,6 +119,8 @@ class Wrapper:
         self._encode = encode
         self._leaves = _CERTAIN if careful else _PLAIN
         self._left = MAX_ELEMENTS
+        self.may_refuse: set[str] = set()
+        """The names of the classes in it that may refuse to be read back."""
 
     def wrap(self, value: Any, depth: int = 0) -> object:
         """Returns ``value`` itself if it needs no mark, else its stand-in.
@@ -202,16 +206,34 @@ class Wrapper:
             state = list(record.dump(value))
         except (AttributeError, KeyError) as error:
             raise EncodeError(f"this {record.name} is incomplete: {error}") from error
-        wrapped: list[object] = [record.name, record.shape]
+        if record.may_refuse:
+            self.may_refuse.add(record.name)
+        beside = record.beside(value) if record.beside is not read_none else {}
+        wrapped: list[object] = [record.name, record.shape_with(beside) if beside else record.shape]
         self._count(state)
+        leaves, wrap = self._leaves, self.wrap
         try:
             for item in state:
-                wrapped.append(self.wrap(item, depth + 1))  # noqa: PERF401 - its length is the index that failed
+                one = item if type(item) in leaves else wrap(item, depth + 1)
+                wrapped.append(one)
+            if beside:
+                self._count(beside)
+                for item in beside.values():
+                    wrapped.append(self._wrap_beside(item, depth + 1))  # noqa: PERF401
         except EncodeError as error:
             # The name and the shape stand before the fields.
-            field = record.fields[len(wrapped) - 2]
+            field = (*record.fields, *beside)[len(wrapped) - 2]
             raise _below(f".{field}" if field else "", error) from error.__cause__
         return Ext(REGISTERED, self._encode(wrapped))
+
+    def _wrap_beside(self, value: Any, depth: int) -> object:
+        """Returns the stand-in of an attribute that is no field of its object's class."""
+        try:
+            return self.wrap(value, depth)
+        except EncodeError as error:
+            raise EncodeError(
+                f"{error}, or make the attribute a cached_property, which is not stored", error.path
+            ) from error.__cause__
 
     def _count(self, items: Collection[object]) -> None:
         self._left -= len(items)
@@ -248,4 +270,5 @@ def _advice(value: object) -> str:
             return advice
     kind = type(value)
     frame = _FRAMES.get((kind.__module__.partition(".")[0], kind.__name__))
-    return frame or f"register its class with alacena.register({kind.__name__}), or turn it into plain data"
+    more = "" if can_be_taken_apart(kind) else ", dump=..., load=..."
+    return frame or f"register its class with alacena.register({kind.__name__}{more}), or turn it into plain data"

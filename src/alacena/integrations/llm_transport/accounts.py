@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import AlacenaError
+from alacena.integrations.usage import name_of_call
 
 if TYPE_CHECKING:
     from alacena.engine import Cache
@@ -158,7 +159,6 @@ def usage_record(
         "parts": counts.parts,
         "cost": Decimal(ending.nanodollars or 0) / 1_000_000_000,
         "metadata": {"nanodollars": ending.nanodollars} if known else None,
-        # A blank id is no name: as a key it would make all calls without an id count as one.
-        "idempotency_key": None if saved else ending.response_id or None,
+        "idempotency_key": None if saved else name_of_call(ending.response_id),
         "saved": saved,
     }

@@ -38,6 +38,9 @@ _TOOL_ITEMS: Final = frozenset(
         "tool_use",
     }
 )
+_CONTENT: Final = ("content", "text", "refusal", "tool_calls", "function_call", "audio")
+"""The fields of a choice that are an answer; thoughts alone are none."""
+_THOUGHTS: Final = frozenset({"reasoning", "thinking", "redacted_thinking"})
 _USUAL_TIERS: Final = frozenset({"", "default", "standard", "auto"})
 _LAST_EVENTS: Final = (b"[DONE]", b"message_stop", b"response.completed")
 _LONGEST_LAST_EVENT: Final = max(map(len, _LAST_EVENTS))
@@ -177,6 +180,20 @@ class LastEvent:
         self._tail = text[-_LONGEST_LAST_EVENT:]
 
 
+def _says_something(content: object) -> bool:
+    return bool(content.strip()) if isinstance(content, str) else bool(content)
+
+
+def _holds_something(item: dict[str, Any]) -> bool:
+    """Returns whether an item of an answer is more than thoughts and empty text: part of it, or of what it holds."""
+    if item.get("type") in _THOUGHTS:
+        return False
+    if isinstance(parts := item.get("content"), list):
+        return any(map(_holds_something, parts))
+    said = [item[name] for name in ("text", "refusal") if name in item]
+    return any(map(_says_something, said)) if said else True
+
+
 @dataclass(slots=True)
 class _Told:
     """The words of an answer's parts so far."""
@@ -184,6 +201,7 @@ class _Told:
     is_over: bool = False
     has_failed: bool = False
     calls_tool: bool = False
+    has_content: bool = False
     response_id: str = ""
     model: str = ""
     tier: str = ""
@@ -195,6 +213,8 @@ class _Told:
             return "error"
         if not self.is_over or not self.ends:
             return "cut"
+        if not self.has_content and set(self.ends.values()) <= _FINISHED:
+            return "empty"
         for end in self.ends.values():
             if end in _TOOL_ENDS:
                 self.calls_tool = True
@@ -203,6 +223,8 @@ class _Told:
         return "tool_calls" if self.calls_tool and not may_call_tools else ""
 
     def read_whole(self, whole: dict[str, Any], endpoint: str) -> None:
+        # Gateways say with status 200 that the model behind them failed; OpenAI's responses have the field and no error.
+        self.has_failed = self.has_failed or bool(whole.get("error"))
         self._read_names(whole)
         if endpoint in {"chat", "completions"}:
             self._read_choices(whole, "message")
@@ -237,10 +259,14 @@ class _Told:
         for choice in part.get("choices") or ():
             index = choice.get("index", 0)
             self.ends[index] = choice.get("finish_reason") or self.ends.get(index)
-            said = choice.get(where) or {}
+            self.has_failed = self.has_failed or bool(choice.get("error"))
+            said = choice.get(where) or choice
+            self.has_content = self.has_content or any(map(_says_something, map(said.get, _CONTENT)))
             self.calls_tool = self.calls_tool or bool(said.get("tool_calls") or said.get("function_call"))
 
     def _read_items(self, items: Iterable[dict[str, Any]]) -> None:
+        items = list(items)
+        self.has_content = self.has_content or any(map(_holds_something, items))
         self.calls_tool = self.calls_tool or any(item.get("type") in _TOOL_ITEMS for item in items)
 
     def _read_responses(self, event: dict[str, Any]) -> None:
@@ -255,6 +281,8 @@ class _Told:
             self._read_names(event["message"])
         elif kind == "content_block_start":
             self._read_items([event["content_block"]])
+        elif kind == "content_block_delta":
+            self.has_content = self.has_content or _says_something(event["delta"].get("text"))
         elif kind == "message_delta":
             self.ends[0] = event["delta"].get("stop_reason") or self.ends.get(0)
             self._read_names({"usage": event.get("usage")})  # counted from the start: the last one holds

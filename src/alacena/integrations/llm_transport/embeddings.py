@@ -6,11 +6,15 @@ length of its input, so that the parts add up to the tokens paid.
 
 from __future__ import annotations
 
+import math
+import struct
+from base64 import b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from alacena.common.cache.sources import skip
 from alacena.integrations.llm_transport.answers import Answer, Ending, UnansweredError, select_headers
 from alacena.integrations.llm_transport.http import renew
 from alacena.integrations.usage import TokenCounts, read_usage
@@ -87,6 +91,21 @@ def read_reply(body: bytes, count: int) -> _Reply | None:
         return None
     read.data.sort(key=lambda one: one.index)
     return read if [one.index for one in read.data] == list(range(count)) else None
+
+
+def _is_vector(written: bytes) -> bool:
+    """Returns whether an embedding, as it was written, is a row of finite numbers, or of another form."""
+    try:
+        told: Any = msgspec.json.decode(written, type=list[float | None] | str | None)
+        if isinstance(told, str):
+            raw = b64decode(told)
+            told = struct.unpack(f"<{len(raw) // 4}f", raw)
+        # The sum is finite if each number is: those of base64 have 32 bits, and text that holds another is no JSON.
+        return bool(told) and math.isfinite(sum(told))
+    except TypeError:  # a hole in it
+        return False
+    except (msgspec.DecodeError, ValueError, struct.error):
+        return True  # such as the tables of models that make several vectors of a text
 
 
 def reply_to(inputs: Inputs, found: dict[str, dict[str, Any]], paid: int) -> bytes:
@@ -202,6 +221,8 @@ class _Brought:
             answer = Answer(status=response.status_code, headers=headers, body=body, at=at, ending=Ending())
             raise UnansweredError(answer, ids)
         counts = read_usage(read.usage)
+        if not all(_is_vector(bytes(made.embedding)) for made in read.data):
+            skip()  # the caller has what the provider said, and whoever asks next asks again
         ending = self._accounts.price(job.call, Ending(model=read.model or job.call.model, counts=counts), at)
         self._accounts.used(job.cache, job.caller, job.call, ending)
         total = 0 if counts is None else counts.total

@@ -73,7 +73,7 @@ def _store(*, lease: bool = True, hold: bool = True, stamps: bool = True, reread
 
 def _lease_blind_to_holds(space: Keyspace, keys: Words, args: Words) -> Any:
     reply = cache_twins.lease(space, keys, args)
-    return [*reply[:3], [[*one[:3], 0] for one in reply[3]]]
+    return [*reply[:-1], [0 for _ in reply[-1]]]
 
 
 def _keep_late(copies: ValueStore, *args: Any, **kwargs: Any) -> None:

@@ -91,7 +91,9 @@ class ManyVerbs(ABC):
                 some that it was asked for.
             Exception: The loader's own, as they are. Values loaded before are stored.
 
-        Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
+        Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses. Most of a large batch is
+            stored behind the answer: until then a look finds nothing, and a load waits for the value in place of asking
+            the source again.
         Cancellation: the load is finished and stored: it is paid for.
         """
         parts, ttl = self._open_parts(), checked(ttl)

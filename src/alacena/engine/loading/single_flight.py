@@ -347,11 +347,14 @@ class SingleFlight:
         self._aside.setdefault(entry, []).append(flight)
         return flight
 
-    def close_replaced(self, entry: bytes) -> None:
-        """Closes the flight of an entry that was changed or removed; its source may be asked again."""
-        self.close(entry)
-        if self._source_backoff is not None:
-            self._source_backoff.record_success(entry)
+    def close_replaced(self, *entries: bytes) -> None:
+        """Closes the flights of entries that were changed or removed; their sources may be asked again."""
+        self.endings += len(entries)
+        for entry in entries:
+            if entry in self._flights:
+                self._set_aside(entry).joinable = False
+            if self._source_backoff is not None:
+                self._source_backoff.record_success(entry)
 
     def close_all(self) -> None:
         """Closes every flight: the known state is in doubt."""

@@ -222,6 +222,13 @@ class Node:
         if self.tracked:
             self._own[key] = self._own.get(key, 0) + 1
 
+    def expect_all(self, keys: Sequence[bytes]) -> None:
+        """Expects the pushes about writes of ours to several keys, as :meth:`expect` does each."""
+        if self.tracked:
+            own = self._own
+            for key in keys:
+                own[key] = own.get(key, 0) + 1
+
     def expect_minted(self, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes) -> None:
         """Expects the pushes about generations that a script of ours has just made: they say nothing new."""
         for generation, nonce in zip(generations, nonces, strict=False):

@@ -335,9 +335,9 @@ class Stores:
             if ground is None:
                 stamps = [known[i][name] for name in key.generations]
                 tags = [known[i][key.tag_name(tag)] for tag in new_entry.tags]
-                ground = grounds[id(known[i])] = Ground([nonce for _, nonce in stamps], tags, [*stamps, *tags])
-            sealed = seal(key, ground.own, ground.tags, new_entry)
-            return StoreItem(key, tokens[i], ground, new_entry, sealed, beginnings[i])
+                own = tuple([nonce for _, nonce in stamps])
+                ground = grounds[id(known[i])] = Ground(own, b"".join(own), tags, [*stamps, *tags])
+            return StoreItem(key, tokens[i], ground, new_entry, seal(key, ground, new_entry), beginnings[i])
 
         sent: list[asyncio.Task[Sequence[Fate]]] = []
         last: list[StoreItem] = []
@@ -400,25 +400,22 @@ class Stores:
             return [error] * len(items)
 
     def _settle(self, node: Node, answering: Node, items: Sequence[StoreItem], reply: Sequence[bytes]) -> list[Refusal]:
-        fates: list[Refusal] = []
-        stored: list[EntryKey] = []
-        kept: dict[int, list[StoreItem]] = {}
-        for item, fate in zip(items, reply, strict=True):
-            if fate != b"ok":
-                fates.append(fate.decode())  # type: ignore[arg-type]
-                continue
-            fates.append("")
-            entry = item.key.entry
-            stored.append(item.key)
-            # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
-            answering.expect(entry)
-            if item.new_entry.policy.use_memory and answering is node and not (self._debts and entry in self._debts):
-                kept.setdefault(id(item.ground), []).append(item)
+        fates: list[Refusal] = [("" if fate == b"ok" else fate.decode()) for fate in reply]  # type: ignore[misc]
+        taken = [item for item, fate in zip(items, fates, strict=True) if not fate]
+        stored = [item.key for item in taken]
+        # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
+        answering.expect_all([key.entry for key in stored])
         # Before the new copies come: it drops the older ones.
         self._coherence.drop_all(stored)
-        for alike in kept.values():
-            keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]
-            self._entries.keep(keys, new_entries, alike[0].ground.stamps)
+        if answering is node:
+            kept: dict[int, list[StoreItem]] = {}
+            debts = self._debts or ()
+            for item in taken:
+                if item.new_entry.policy.use_memory and item.key.entry not in debts:
+                    kept.setdefault(id(item.ground), []).append(item)
+            for alike in kept.values():
+                keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]
+                self._entries.keep(keys, new_entries, alike[0].ground.stamps)
         return fates
 
 

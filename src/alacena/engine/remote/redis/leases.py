@@ -188,7 +188,7 @@ class Leases:
         open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
         for index, one in enumerate(asked):
             journal, depends = one.key.journal, self._depends(one)
-            indexes, groups, entries = open_.setdefault(journal, ([], [], set()))
+            indexes, groups, entries = open_.get(journal) or open_.setdefault(journal, ([], [], set()))
             generations = sum(map(len, groups)) + len(depends) if len(depends) > 2 else 0
             if len(indexes) >= MOST_TOGETHER or generations > MOST_GENERATIONS or one.key.entry in entries:
                 batches.append((indexes, groups))
@@ -220,8 +220,9 @@ class Leases:
         token = self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch
         terms = _Terms(token, epoch, self._coherence.generation(bucket))
         mint, mint_name = self._environment.token(8), new_name(self._environment)
-        wide = {generation.name: generation for own in depends for generation in own[:2]}
-        generations = wide | {generation.name: generation for own in depends for generation in own[2:]}
+        grounds = dict.fromkeys(depends)
+        wide = {generation.name: generation for own in grounds for generation in own[:2]}
+        generations = wide | {generation.name: generation for own in grounds for generation in own[2:]}
         places = {name: place for place, name in enumerate(generations, 1)}
         wanted: list[int] = []
         before: tuple[int, tuple[Generation, ...]] | None = None
@@ -231,7 +232,7 @@ class Leases:
                 wanted.append(0)
             else:
                 before = ground
-                wanted += (len(own), ground[0], *(places[generation.name] for generation in own))
+                wanted += (len(own), ground[0], *[places[generation.name] for generation in own])
 
         def settle(answering: Node, reply: list[Any]) -> list[Permit]:
             name, terms.length, nonces, *found = reply
@@ -253,7 +254,7 @@ class Leases:
             permits: list[Permit] = []
             for one, own, *there in zip(asked, depends, *found, strict=True):
                 if own is not last:
-                    last, stamps = own, tuple((g, said[g.name]) for g in own)
+                    last, stamps = own, tuple([(g, said[g.name]) for g in own])
                 permits.append(self._judge(node, answering, one, terms, stamps, *there))
             # Last: the leases above carry the nonces as stamps. Forgotten before, they would be stamps of nothing.
             answering.unlearn((*generations.values(), terms.journal))

@@ -381,8 +381,8 @@ class Stores:
                 wanted.append(0)
                 continue
             last = ground
-            stamps = ((generation.name, nonce) for generation, nonce in ground.stamps)
-            wanted += (len(ground.stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
+            stamps = [(generation.name, nonce) for generation, nonce in ground.stamps]
+            wanted += (len(stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
 
         def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
             return self._settle(node, answering, items, reply)
@@ -390,7 +390,7 @@ class Stores:
         names += [name for name, _ in places]
         journals, asked = questions(items)
         names += (*journals, *parts)
-        nonces = (nonce for _, nonce in places)
+        nonces = [nonce for _, nonce in places]
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if items[0].token else node.within_ms(timeout_s)
         args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), length, *nonces, *wanted, *asked)

@@ -346,6 +346,25 @@ async def test_other_tasks_run_between_the_portions_of_a_call(cache: Cache) -> N
     assert turns >= 2 * (LONG // 200 - 1)
 
 
+@pytest.mark.parametrize("use_memory", [True, False])
+async def test_other_tasks_run_while_very_many_entries_are_looked_up(cache: Cache, use_memory: bool) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    names = [f"n{number}" for number in range(5_000)]
+    await cache.set_many("note", dict.fromkeys(names, "v"), "acme")
+    turning = asyncio.create_task(turn())
+    asked = [*names, "absent", names[0]]
+    assert await cache.get_many("note", asked, "acme", use_memory=use_memory) == dict.fromkeys(names, "v")
+    turning.cancel()
+    assert turns >= 5
+
+
 async def test_of_a_value_that_cannot_be_stored_nothing_is_stored_beside_it(cache: Cache) -> None:
     await cache.set_many("note", {"n0": "older", LAST: "older"}, "acme")
     values: dict[str, Any] = {f"n{n}": n for n in range(LONG)}

@@ -353,8 +353,8 @@ class SingleFlight:
         for entry in entries:
             if entry in self._flights:
                 self._set_aside(entry).joinable = False
-            if self._source_backoff is not None:
-                self._source_backoff.record_success(entry)
+        if self._source_backoff is not None:
+            self._source_backoff.record_success(*entries)
 
     def close_all(self) -> None:
         """Closes every flight: the known state is in doubt."""

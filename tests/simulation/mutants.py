@@ -126,9 +126,9 @@ def _lose_nothing(coherence: GenerationTable) -> None:
     """The connection is gone, and memory is kept as if nothing could have happened meanwhile."""
 
 
-def _expect_two(node: Node, key: bytes) -> None:
+def _expect_two(node: Node, *keys: bytes) -> None:
     """Two of our own pushes are taken to follow, where there is one: the next writer's is swallowed."""
-    if node.tracked:
+    for key in keys if node.tracked else ():
         node._own[key] = node._own.get(key, 0) + 2
 
 

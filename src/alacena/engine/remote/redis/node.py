@@ -214,15 +214,10 @@ class Node:
             return
         sent.add_done_callback(_forget)
 
-    def expect(self, key: bytes) -> None:
-        """Expects the push about a write of ours that was just answered: it is next, and says nothing new."""
+    def expect(self, *keys: bytes) -> None:
+        """Expects the pushes about writes of ours that were just answered: they are next, and say nothing new."""
         # A count, not a flag: two scripts of ours may write the key before the first push is parsed, and each write is
         # pushed. Only while tracked: no push comes otherwise, and the next one, another's, would be swallowed.
-        if self.tracked:
-            self._own[key] = self._own.get(key, 0) + 1
-
-    def expect_all(self, keys: Sequence[bytes]) -> None:
-        """Expects the pushes about writes of ours to several keys, as :meth:`expect` does each."""
         if self.tracked:
             own = self._own
             for key in keys:

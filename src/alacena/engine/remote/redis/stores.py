@@ -143,23 +143,16 @@ class Stores:
 
     async def _fill(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
         node = self._nodes.of(leases[0].key.entry)
-        known = _collect_nonces(leases, new_entries)
+        keys, known = [lease.key for lease in leases], _collect_nonces(leases, new_entries)
         tags = [new_entry.tags for new_entry in new_entries]
-        fates = await self._know_all_late(node, leases, [lease.key for lease in leases], tags, known)
+        fates = await self._know_all_late(node, leases, keys, tags, known)
         for index, lease in enumerate(leases):
             if fates[index]:
                 self._release(lease)
             elif node.replication_id != lease.epoch:
                 fates[index] = "replication"
-        await self._send_rest(
-            node,
-            fates,
-            [lease.key for lease in leases],
-            [lease.token for lease in leases],
-            known,
-            new_entries,
-            [None] * len(leases),
-        )
+        tokens = [lease.token for lease in leases]
+        await self._send_rest(node, fates, keys, tokens, known, new_entries, [None] * len(leases))
         return fates
 
     async def _store(
@@ -404,7 +397,7 @@ class Stores:
         taken = [item for item, fate in zip(items, fates, strict=True) if not fate]
         stored = [item.key for item in taken]
         # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
-        answering.expect_all([key.entry for key in stored])
+        answering.expect(*[key.entry for key in stored])
         # Before the new copies come: it drops the older ones.
         self._coherence.drop_all(stored)
         if answering is node:

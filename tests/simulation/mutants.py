@@ -73,7 +73,7 @@ def _store(*, lease: bool = True, hold: bool = True, stamps: bool = True, reread
 
 def _lease_blind_to_holds(space: Keyspace, keys: Words, args: Words) -> Any:
     reply = cache_twins.lease(space, keys, args)
-    return [*reply[:3], [[*one[:3], 0] for one in reply[3]]]
+    return [*reply[:-1], [0 for _ in reply[-1]]]
 
 
 def _keep_late(copies: ValueStore, *args: Any, **kwargs: Any) -> None:
@@ -126,9 +126,9 @@ def _lose_nothing(coherence: GenerationTable) -> None:
     """The connection is gone, and memory is kept as if nothing could have happened meanwhile."""
 
 
-def _expect_two(node: Node, key: bytes) -> None:
+def _expect_two(node: Node, *keys: bytes) -> None:
     """Two of our own pushes are taken to follow, where there is one: the next writer's is swallowed."""
-    if node.tracked:
+    for key in keys if node.tracked else ():
         node._own[key] = node._own.get(key, 0) + 2
 
 

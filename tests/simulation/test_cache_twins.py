@@ -47,7 +47,10 @@ def _lease(chance: random.Random, generations: list[str], token: str, nonce: str
     """One or two entries, each with some generations of its own and some that are tags'."""
     count = chance.randint(1, 2)
     args = [str(count), token, "100000", nonce, "2", "200000", chance.choice(RECORDS)]
-    for _ in range(count):
+    for number in range(count):
+        if number and chance.random() < 0.5:
+            args.append("0")  # the same as the first
+            continue
         places = ["1", "2", *(str(place) for place in range(3, len(generations) + 1) if chance.random() < 0.7)]
         args += [str(len(places)), str(chance.randint(2, len(places))), *places]
     return ["j", *["e", "l", "h", "e2", "l2", "h2"][: 3 * count], *generations], args

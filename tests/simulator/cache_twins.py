@@ -35,26 +35,31 @@ def lease(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
     if length == 0:
         space.execute([b"SET", journal, name, b"PX", narrow_ms])
         length = len(name)
-    space.execute([b"EXISTS", *several])
     nonces = space.execute([b"MGET", *generations])
     for place, there in enumerate(nonces):
         if there is None:
             nonces[place] = nonce
             space.execute([b"SET", generations[place], nonce, *([b"PX", narrow_ms] if place >= int(wide) else [])])
-    for key, held in zip(leases, space.execute([b"MGET", *leases]), strict=True):
-        depends, own, *rest = wanted
-        places, wanted = [place - 1 for place in rest[:depends]], rest[depends:]
-        stamp = _stamp([generations[place] for place in places], [nonces[place] for place in places], own)
-        if held is None or not _stands(held, token[_TOKEN_BYTES:], stamp):
-            space.execute([b"SET", key, token + stamp, b"PX", lease_ms])
-    values, held_now = space.execute([b"MGET", *entries]), space.execute([b"MGET", *leases])
+    held, left, stamp = space.execute([b"MGET", *leases]), [], b""
+    for number, (key, there) in enumerate(zip(leases, held, strict=True)):
+        depends, *rest = wanted
+        if depends:
+            places, rest = [place - 1 for place in rest[1 : 1 + depends]], rest[1 + depends :]
+            stamp = _stamp([generations[place] for place in places], [nonces[place] for place in places], wanted[1])
+        wanted = rest
+        if there is None or not _stands(there, token[_TOKEN_BYTES:], stamp):
+            held[number] = token + stamp
+            space.execute([b"SET", key, held[number], b"PX", lease_ms])
+            left.append(int(lease_ms))
+        else:
+            left.append(space.execute([b"PTTL", key]))
+    values = space.execute([b"MGET", *entries])
+    space.execute([b"EXISTS", *leases])
     under_hold = space.execute([b"EXISTS", *holds]) > 0
-    found = []
-    for value, held, key, hold_key in zip(values, held_now, leases, holds, strict=True):
-        left = int(lease_ms) if held.startswith(token) else space.execute([b"PTTL", key])
-        found.append([value, held, left, _holds(space, hold_key) if under_hold else 0])
+    held_by = [_holds(space, key) if under_hold else 0 for key in holds]
     nonces = space.execute([b"MGET", *generations])
-    return [space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)]), length, nonces, found]
+    name = space.execute([b"GETRANGE", journal, b"0", b"%d" % (len(name) - 1)])
+    return [name, length, nonces, values, held, left, held_by]
 
 
 def _stamp(generations: list[bytes], nonces: list[bytes], own: int) -> bytes:

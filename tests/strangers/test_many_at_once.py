@@ -145,6 +145,25 @@ async def test_by_the_time_that_a_caller_has_its_answer_its_fill_has_left(
     assert await asyncio.gather(*map(call, range(60))) == ["v" * size] * 60
 
 
+@pytest.mark.parametrize("size", [10, 10_000])
+async def test_what_a_batch_has_loaded_and_not_stored_yet_is_not_loaded_again(
+    cache: Cache, open_cache: Open, size: int
+) -> None:
+    asked: list[str] = []
+
+    async def load(ids: Any) -> dict[str, str]:
+        asked.extend(ids)
+        return dict.fromkeys(ids, "v" * size)
+
+    other = cache if cache.settings.redis_url is None else await open_cache(policies={"note": POLICY})
+    names = [f"n{number}" for number in range(2 * MANY)]
+    # More than leaves by one call: the last of them are stored behind the answer, and their leases hold until then.
+    await cache.load_many("note", names, "acme", load)
+    for reader in (cache, other):
+        assert len(await reader.load_many("note", names, "acme", load, use_memory=False)) == len(names)
+    assert asked == names
+
+
 @pytest.mark.parametrize("turns", range(8))
 def test_of_loads_that_ask_together_one_that_is_cancelled_takes_no_other_along(turns: int) -> None:
     async def scenario(stage: Stage) -> None:
@@ -325,6 +344,25 @@ async def test_other_tasks_run_between_the_portions_of_a_call(cache: Cache) -> N
     assert await cache.set_many("note", values, "acme") == LONG
     turning.cancel()
     assert turns >= 2 * (LONG // 200 - 1)
+
+
+@pytest.mark.parametrize("use_memory", [True, False])
+async def test_other_tasks_run_while_very_many_entries_are_looked_up(cache: Cache, use_memory: bool) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    names = [f"n{number}" for number in range(5_000)]
+    await cache.set_many("note", dict.fromkeys(names, "v"), "acme")
+    turning = asyncio.create_task(turn())
+    asked = [*names, "absent", names[0]]
+    assert await cache.get_many("note", asked, "acme", use_memory=use_memory) == dict.fromkeys(names, "v")
+    turning.cancel()
+    assert turns >= 5
 
 
 async def test_of_a_value_that_cannot_be_stored_nothing_is_stored_beside_it(cache: Cache) -> None:

@@ -132,7 +132,7 @@ def check_data(value: Any, tenant_id: str) -> Any:
     Raises:
         TenantMismatchError: It names another tenant.
     """
-    if isinstance(value, _SCALARS) or tenant_id == SYSTEM_TENANT or (type(value) is dict and _says_nothing(value)):
+    if (type(value) is dict and _says_nothing(value)) or isinstance(value, _SCALARS) or tenant_id == SYSTEM_TENANT:
         return value
     # Breadth first: in a value of more parts than are looked at, what is near its top is checked.
     todo, left = deque((value,)), _MOST_PARTS

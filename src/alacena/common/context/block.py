@@ -136,7 +136,7 @@ class Context(LoadAccess):
         if self.validate_tenant:
             require_tenant(self.tenant_id if self.tenant_id is not None else ambient(TENANT))
         # As they stand and not settled: on the way out a generator's value comes back as the same object.
-        before = tuple(variable.get() for variable in FIELDS.values())
+        before = tuple([variable.get() for variable in FIELDS.values()])
         inside: list[GeneratorValue] = []
         # Called from here and from no helper: it counts the frames up to the code that enters the block.
         generator = find_entering_generator()

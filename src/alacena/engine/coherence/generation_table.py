@@ -190,10 +190,11 @@ class GenerationTable:
     def drop_all(self, keys: Sequence[EntryKey]) -> None:
         """Drops entries that were changed by this process, as :meth:`drop` does each."""
         self.memory.discard_all([key.ident for key in keys])
-        for key in keys:
-            self._flights.close_replaced(key.entry)
-            if self._watchers:
-                self.wake(key.entry, filled=True)
+        entries = [key.entry for key in keys]
+        self._flights.close_replaced(*entries)
+        if self._watchers:
+            for entry in entries:
+                self.wake(entry, filled=True)
 
     def close_load(self, entry: bytes) -> None:
         """Closes the flight of an entry whose lease ended: nobody joins it any more."""

@@ -335,11 +335,12 @@ class SingleFlight:
             for holder in holders:
                 holder.followers = tuple(other for other in holder.followers if other is not flight)
 
-    def close(self, entry: bytes) -> None:
-        """Closes the flight of an entry that was just changed or removed."""
-        self.endings += 1
-        if entry in self._flights:
-            self._set_aside(entry).joinable = False
+    def close(self, *entries: bytes) -> None:
+        """Closes the flights of entries that were just changed or removed."""
+        self.endings += len(entries)
+        for entry in entries:
+            if entry in self._flights:
+                self._set_aside(entry).joinable = False
 
     def _set_aside(self, entry: bytes) -> Flight:
         """Takes a flight off the table, which goes on: it may have the lease that the next one waits for."""
@@ -347,11 +348,11 @@ class SingleFlight:
         self._aside.setdefault(entry, []).append(flight)
         return flight
 
-    def close_replaced(self, entry: bytes) -> None:
-        """Closes the flight of an entry that was changed or removed; its source may be asked again."""
-        self.close(entry)
+    def close_replaced(self, *entries: bytes) -> None:
+        """Closes the flights of entries that were changed or removed; their sources may be asked again."""
+        self.close(*entries)
         if self._source_backoff is not None:
-            self._source_backoff.record_success(entry)
+            self._source_backoff.record_success(*entries)
 
     def close_all(self) -> None:
         """Closes every flight: the known state is in doubt."""

@@ -83,9 +83,10 @@ class SourceBackoff:
         if len(self._source_backoff) > _MOST:
             del self._source_backoff[next(iter(self._source_backoff))]
 
-    def record_success(self, entry: bytes) -> None:
-        """Notes that the source of an entry answered, or that the entry was removed."""
-        self._source_backoff.pop(entry, None)
+    def record_success(self, *entries: bytes) -> None:
+        """Notes that the sources of entries answered, or that these entries were removed."""
+        for entry in entries if self._source_backoff else ():
+            self._source_backoff.pop(entry, None)
 
     def is_active(self, entry: bytes) -> bool:
         """Returns whether the source of an entry is to be left alone now."""

@@ -151,9 +151,14 @@ class BatchReader:
         """Puts each entry where it belongs: served as an answer, loaded now, loaded behind an answer."""
         is_eager = batch.policy.early_refresh_beta > 0
         for key, hit in zip(keys, found, strict=True):
-            if hit is not None and hit.fresh_for_s > 0 and not is_eager:
+            # Most of a batch is one or the other: the decision is known, and asking for it would cost as much as the rest.
+            if hit is None:
+                self._counts.count_miss(key)
+                missing.append((batch.request(key), None))
+                continue
+            if hit.fresh_for_s > 0 and not is_eager:
                 self._counts.count_hit(hit)
-                continue  # most of a batch; the decision is known, and asking for it would cost as much as the rest
+                continue
             answer, renews = self._reader.settle(key, hit, batch.policy)
             if answer is None:
                 missing.append((batch.request(key), hit))

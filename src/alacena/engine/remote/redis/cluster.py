@@ -17,7 +17,7 @@ from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_so
 from alacena.engine.remote.redis.wire.retry import RetryBackoff, RetryBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.remote.redis.endpoint import Address, Endpoint
@@ -154,7 +154,7 @@ class Cluster:
         """Runs `Link.call` at the master that has the key. See `Topology.call`."""
         return await persist(_At(self, key), command, timeout_s=timeout_s, repeatable=repeatable)
 
-    async def script(
+    def script(
         self,
         sha: str,
         source: str | bytes,
@@ -165,12 +165,12 @@ class Cluster:
         timeout_s: float,
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Runs `Link.script` at the master that has the first key. See `Topology.script`."""
         run: Command = ("EVALSHA", sha, len(keys), *keys, *args)
         load: Command = ("SCRIPT", "LOAD", source)
         where = _At(self, keys[0], answered)
-        return await persist(where, run, settle=settle, load=load, timeout_s=timeout_s, repeatable=repeatable)
+        return persist(where, run, settle=settle, load=load, timeout_s=timeout_s, repeatable=repeatable)
 
     # The map
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.base.events import EntryRejected
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import NewEntry
     from alacena.engine.coherence.value_store import Received
     from alacena.engine.remote.redis.node import Node
+    from alacena.engine.remote.redis.store_batches import Ground
     from alacena.engine.remote.redis.wire import Reply
     from alacena.engine.remote.tier_parts import TierParts
-
-    Tags: TypeAlias = Sequence[tuple[Generation, bytes]]
 
 # The entry's header has four bytes for it.
 _LONGEST_LOAD_MS = 2**32 - 1
@@ -64,17 +63,16 @@ class Entries:
         self._events = parts.events
         self._counts = parts.counts
 
-    def sealer(self, node: Node) -> Callable[[EntryKey, Sequence[bytes], Tags, NewEntry], bytes]:
+    def sealer(self, node: Node) -> Callable[[EntryKey, Ground, NewEntry], bytes]:
         """Returns a function that gives the bytes of an entry: its value, and everything that it depends on.
 
-        The function takes the key, the nonces of its generations, its tags with their generations and nonces, and the entry;
-        it is for entries that are written now.
+        It is for entries that are written now.
         """
         # The history of before the entry is sent: if another server is promoted in between, the entry is a miss.
         codec, history, now_ms = self._codec, node.replication_id, node.server_ms()
         created_ms, is_plain, short = round(now_ms), codec.is_plain, codec.compress_over_bytes
 
-        def seal(key: EntryKey, own: Sequence[bytes], tags: Tags, new_entry: NewEntry) -> bytes:
+        def seal(key: EntryKey, ground: Ground, new_entry: NewEntry) -> bytes:
             fresh_ms = expires_ms = 0
             if new_entry.fresh_for_s is not None:
                 fresh_for_ms = now_ms + new_entry.fresh_for_s * 1000
@@ -91,10 +89,10 @@ class Entries:
                 if len(payload) > short:
                     encoded = codec.pack(payload)
                     how, payload = (encoded.codec, encoded.compression), encoded.payload
-            if is_plain and not tags:
+            if is_plain and not ground.tags:
                 times_ms = (created_ms, fresh_ms, expires_ms)
                 # The bytes are those that the long way below would give, for a quarter of its time: most entries are plain.
-                return codec.seal_plain(history, key.digest, b"".join(own), times_ms, load_ms, cost, *how, payload)
+                return codec.seal_plain(history, key.digest, ground.stamped, times_ms, load_ms, cost, *how, payload)
             envelope = Envelope(
                 key_digest=key.digest,
                 replication_id=history,
@@ -103,9 +101,12 @@ class Entries:
                 expires_ms=expires_ms,
                 load_ms=load_ms,
                 cost=cost,
-                stamps=tuple(own),
+                stamps=ground.own,
                 tags=tuple(
-                    [(key.tag_in_header(tag), nonce) for tag, (_, nonce) in zip(new_entry.tags, tags, strict=True)]
+                    [
+                        (key.tag_in_header(tag), nonce)
+                        for tag, (_, nonce) in zip(new_entry.tags, ground.tags, strict=True)
+                    ]
                 ),
             )
             return codec.seal(envelope, Encoded(payload, *how), tenant=key.tenant_id)

@@ -188,7 +188,7 @@ class Leases:
         open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
         for index, one in enumerate(asked):
             journal, depends = one.key.journal, self._depends(one)
-            indexes, groups, entries = open_.setdefault(journal, ([], [], set()))
+            indexes, groups, entries = open_.get(journal) or open_.setdefault(journal, ([], [], set()))
             generations = sum(map(len, groups)) + len(depends) if len(depends) > 2 else 0
             if len(indexes) >= MOST_TOGETHER or generations > MOST_GENERATIONS or one.key.entry in entries:
                 batches.append((indexes, groups))
@@ -220,15 +220,22 @@ class Leases:
         token = self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch
         terms = _Terms(token, epoch, self._coherence.generation(bucket))
         mint, mint_name = self._environment.token(8), new_name(self._environment)
-        wide = {generation.name: generation for own in depends for generation in own[:2]}
-        generations = wide | {generation.name: generation for own in depends for generation in own[2:]}
+        grounds = dict.fromkeys(depends)
+        wide = {generation.name: generation for own in grounds for generation in own[:2]}
+        generations = wide | {generation.name: generation for own in grounds for generation in own[2:]}
         places = {name: place for place, name in enumerate(generations, 1)}
         wanted: list[int] = []
+        before: tuple[int, tuple[Generation, ...]] | None = None
         for one, own in zip(asked, depends, strict=True):
-            wanted += (len(own), len(one.key.generations), *(places[generation.name] for generation in own))
+            ground = (len(one.key.generations), own)
+            if ground == before:
+                wanted.append(0)
+            else:
+                before = ground
+                wanted += (len(own), ground[0], *[places[generation.name] for generation in own])
 
         def settle(answering: Node, reply: list[Any]) -> list[Permit]:
-            name, terms.length, nonces, found = reply
+            name, terms.length, nonces, *found = reply
             # Both in the parser, before the next byte:
             # 1. The script minted a generation, and read it again; the push about our own write is right behind this reply.
             # 2. Expected after an await, the push has been applied by then: it ended the generation that was just learnt.
@@ -241,10 +248,14 @@ class Leases:
             terms.journal.nonce = terms.noted = state(name, terms.length)
             answering.expect_minted((terms.journal,), (name,), mint_name)
             said = dict(zip(generations, nonces, strict=True))
-            permits = [
-                self._judge(node, answering, one, terms, tuple((g, said[g.name]) for g in own), *there)
-                for one, own, there in zip(asked, depends, found, strict=True)
-            ]
+            # One object for all that rest on the same, of which most are next to each other.
+            last: Sequence[Generation] | None = None
+            stamps: tuple[tuple[Generation, bytes], ...] = ()
+            permits: list[Permit] = []
+            for one, own, *there in zip(asked, depends, *found, strict=True):
+                if own is not last:
+                    last, stamps = own, tuple([(g, said[g.name]) for g in own])
+                permits.append(self._judge(node, answering, one, terms, stamps, *there))
             # Last: the leases above carry the nonces as stamps. Forgotten before, they would be stamps of nothing.
             answering.unlearn((*generations.values(), terms.journal))
             for one, permit in zip(asked, permits, strict=True):

@@ -18,7 +18,7 @@ from alacena.engine.remote.redis.wire.retry import RetryBudget
 from alacena.engine.remote.redis.wire.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.errors import BackendError
@@ -136,7 +136,7 @@ class Link:
         """
         return await persist(self, command, timeout_s=timeout_s, repeatable=repeatable)
 
-    async def script(
+    def script(
         self,
         sha: str,
         source: str | bytes,
@@ -146,7 +146,7 @@ class Link:
         settle: Callable[[Reply], T] | None = None,
         timeout_s: float,
         repeatable: bool = False,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Runs a script by its hash; a server that has forgotten it is given the source along with the repeat.
 
         Args:
@@ -162,7 +162,7 @@ class Link:
         """
         run: Command = ("EVALSHA", sha, len(keys), *keys, *args)
         load: Command = ("SCRIPT", "LOAD", source)
-        return await persist(self, run, settle=settle, load=load, timeout_s=timeout_s, repeatable=repeatable)
+        return persist(self, run, settle=settle, load=load, timeout_s=timeout_s, repeatable=repeatable)
 
     # Life
 

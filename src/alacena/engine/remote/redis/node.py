@@ -14,7 +14,7 @@ was tracked when it was written; our scripts read each key before they write it,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.base.keys import escape
@@ -23,7 +23,7 @@ from alacena.engine.remote.redis.facts import Facts, facts
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -149,14 +149,14 @@ class Node:
             key, commands, settle=lambda replies: settle(answering, replies), timeout_s=timeout_s, answered=on_reply
         )
 
-    async def evaluate(
+    def evaluate(
         self,
         script: Script,
         keys: Sequence[str | bytes],
         args: Sequence[Argument],
         settle: Callable[[Node, Reply], T],
         timeout_s: float,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Runs a script; ``settle(node, reply)`` runs in the parser, with the node that answered.
 
         A server that forgot the script is given it again.
@@ -172,11 +172,10 @@ class Node:
                 raise reply
             return settle(answering, reply)
 
-        answer = await self._topology.script(
+        return self._topology.script(
             script.sha, script.source, keys, args,
             settle=on_result, timeout_s=timeout_s, repeatable=script.idempotent, answered=on_reply,
         )  # fmt: skip
-        return cast("T", answer)
 
     def _tell_table(self) -> None:
         if self._table is not None:
@@ -215,12 +214,14 @@ class Node:
             return
         sent.add_done_callback(_forget)
 
-    def expect(self, key: bytes) -> None:
-        """Expects the push about a write of ours that was just answered: it is next, and says nothing new."""
+    def expect(self, *keys: bytes) -> None:
+        """Expects the pushes about writes of ours that were just answered: they are next, and say nothing new."""
         # A count, not a flag: two scripts of ours may write the key before the first push is parsed, and each write is
         # pushed. Only while tracked: no push comes otherwise, and the next one, another's, would be swallowed.
         if self.tracked:
-            self._own[key] = self._own.get(key, 0) + 1
+            own = self._own
+            for key in keys:
+                own[key] = own.get(key, 0) + 1
 
     def expect_minted(self, generations: Sequence[Generation], nonces: Sequence[bytes | None], mint: bytes) -> None:
         """Expects the pushes about generations that a script of ours has just made: they say nothing new."""
@@ -323,24 +324,25 @@ class Node:
             # serve again.
             self._serve(self.serving_until)
             return
+        own = self._own
         for key in push[1]:
-            if self._own and self._is_own(key):
-                continue
-            if key.startswith(self._entries):
-                self._coherence.drop(key)
-            elif key.startswith(self._generations):
-                self._coherence.end(key.decode())
-            elif key.startswith(self._leases):
-                self._coherence.wake_waiters(self._entries + key[len(self._leases) :])
-            # A prefix: in a cluster, the hash tag at the canary's end changes with the slots.
-            elif key.startswith(self._canary_prefix):
-                self._canary_died = True
+            count = own.pop(key, 0) if own else 0
+            if not count:
+                self._apply(key)
+            elif count > 1:
+                own[key] = count - 1
 
-    def _is_own(self, key: bytes) -> bool:
-        count = self._own.pop(key, 0)
-        if count > 1:
-            self._own[key] = count - 1
-        return count > 0
+    def _apply(self, key: bytes) -> None:
+        """Applies that a key was changed or removed, and not by what was just sent from here."""
+        if key.startswith(self._entries):
+            self._coherence.drop(key)
+        elif key.startswith(self._generations):
+            self._coherence.end(key.decode())
+        elif key.startswith(self._leases):
+            self._coherence.wake_waiters(self._entries + key[len(self._leases) :])
+        # A prefix: in a cluster, the hash tag at the canary's end changes with the slots.
+        elif key.startswith(self._canary_prefix):
+            self._canary_died = True
 
     def down(self, error: BackendError) -> None:
         """Switches memory off, before anything else happens: the connection is gone."""

@@ -181,7 +181,8 @@ class Nodes:
 
     def on_push(self, link: Link, push: list[Any]) -> None:
         """Applies one push."""
-        self.at(link).on_push(push)
+        # `at` is asked only for a link that is new: pushes come by the thousand.
+        (self._nodes.get(link) or self.at(link)).on_push(push)
 
     def down(self, link: Link, error: BackendError) -> None:
         """Notes that a connection was lost."""

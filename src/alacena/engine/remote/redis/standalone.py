@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from alacena.engine.remote.redis.link import Link
     from alacena.engine.remote.redis.slots import Key
@@ -68,7 +68,7 @@ class Standalone:
         """Runs `Link.call`."""
         return await self.link.call(*command, timeout_s=timeout_s, repeatable=repeatable)
 
-    async def script(
+    def script(
         self,
         sha: str,
         source: str | bytes,
@@ -79,8 +79,6 @@ class Standalone:
         timeout_s: float,
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,  # noqa: ARG002
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Runs `Link.script`."""
-        return await self.link.script(
-            sha, source, keys, args, settle=settle, timeout_s=timeout_s, repeatable=repeatable
-        )
+        return self.link.script(sha, source, keys, args, settle=settle, timeout_s=timeout_s, repeatable=repeatable)

@@ -37,11 +37,13 @@ class Ground(NamedTuple):
 
     Attributes:
         own: The nonces of the generations of the entry's key.
+        stamped: The same, joined.
         tags: Those of its tags.
         stamps: All of them.
     """
 
-    own: Sequence[bytes]
+    own: tuple[bytes, ...]
+    stamped: bytes
     tags: Sequence[tuple[Generation, bytes]]
     stamps: Sequence[tuple[Generation, bytes]]
 
@@ -75,6 +77,8 @@ def questions(items: Sequence[StoreItem]) -> tuple[list[str], list[Argument]]:
 
     Each is asked whether anything that covers an entry has ended since its reading began.
     """
+    if all(item.began is None for item in items):
+        return [], []
     readings: dict[tuple[str, bytes, int, int], int] = {}
     asked: list[Argument] = []
     for item in items:
@@ -88,15 +92,16 @@ def questions(items: Sequence[StoreItem]) -> tuple[list[str], list[Argument]]:
         place = readings.setdefault(reading, len(readings) + 1)
         asked += (place, records(item.key.endings))
     since: list[Argument] = [word for reading in readings for word in reading[1:]]
-    return [journal for journal, *_ in readings], [*since, *asked] if readings else []
+    return [journal for journal, *_ in readings], [*since, *asked]
 
 
 async def all_batches(
     indexes: Sequence[int], new_entries: Sequence[NewEntry], make: Callable[[int], StoreItem]
 ) -> AsyncIterator[list[StoreItem]]:
     """Yields batches of entries, each for one call; a heavy one is compressed and sealed on a thread of its own meanwhile."""
+    heavy = [_is_heavy(new_entry) for new_entry in new_entries]
     # By runs, so that the order stays: of two values of one entry, the later one must be stored last.
-    for is_heavy, run in groupby(indexes, lambda index: _is_heavy(new_entries[index])):
+    for is_heavy, run in groupby(indexes, heavy.__getitem__):
         if is_heavy:
             for index in run:
                 yield [await asyncio.to_thread(make, index)]

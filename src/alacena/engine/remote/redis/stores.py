@@ -143,23 +143,16 @@ class Stores:
 
     async def _fill(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
         node = self._nodes.of(leases[0].key.entry)
-        known = _collect_nonces(leases, new_entries)
+        keys, known = [lease.key for lease in leases], _collect_nonces(leases, new_entries)
         tags = [new_entry.tags for new_entry in new_entries]
-        fates = await self._know_all_late(node, leases, [lease.key for lease in leases], tags, known)
+        fates = await self._know_all_late(node, leases, keys, tags, known)
         for index, lease in enumerate(leases):
             if fates[index]:
                 self._release(lease)
             elif node.replication_id != lease.epoch:
                 fates[index] = "replication"
-        await self._send_rest(
-            node,
-            fates,
-            [lease.key for lease in leases],
-            [lease.token for lease in leases],
-            known,
-            new_entries,
-            [None] * len(leases),
-        )
+        tokens = [lease.token for lease in leases]
+        await self._send_rest(node, fates, keys, tokens, known, new_entries, [None] * len(leases))
         return fates
 
     async def _store(
@@ -335,9 +328,9 @@ class Stores:
             if ground is None:
                 stamps = [known[i][name] for name in key.generations]
                 tags = [known[i][key.tag_name(tag)] for tag in new_entry.tags]
-                ground = grounds[id(known[i])] = Ground([nonce for _, nonce in stamps], tags, [*stamps, *tags])
-            sealed = seal(key, ground.own, ground.tags, new_entry)
-            return StoreItem(key, tokens[i], ground, new_entry, sealed, beginnings[i])
+                own = tuple([nonce for _, nonce in stamps])
+                ground = grounds[id(known[i])] = Ground(own, b"".join(own), tags, [*stamps, *tags])
+            return StoreItem(key, tokens[i], ground, new_entry, seal(key, ground, new_entry), beginnings[i])
 
         sent: list[asyncio.Task[Sequence[Fate]]] = []
         last: list[StoreItem] = []
@@ -381,8 +374,8 @@ class Stores:
                 wanted.append(0)
                 continue
             last = ground
-            stamps = ((generation.name, nonce) for generation, nonce in ground.stamps)
-            wanted += (len(ground.stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
+            stamps = [(generation.name, nonce) for generation, nonce in ground.stamps]
+            wanted += (len(stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
 
         def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
             return self._settle(node, answering, items, reply)
@@ -390,7 +383,7 @@ class Stores:
         names += [name for name, _ in places]
         journals, asked = questions(items)
         names += (*journals, *parts)
-        nonces = (nonce for _, nonce in places)
+        nonces = [nonce for _, nonce in places]
         # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
         latest_ms = 0 if items[0].token else node.within_ms(timeout_s)
         args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), length, *nonces, *wanted, *asked)
@@ -400,25 +393,22 @@ class Stores:
             return [error] * len(items)
 
     def _settle(self, node: Node, answering: Node, items: Sequence[StoreItem], reply: Sequence[bytes]) -> list[Refusal]:
-        fates: list[Refusal] = []
-        stored: list[EntryKey] = []
-        kept: dict[int, list[StoreItem]] = {}
-        for item, fate in zip(items, reply, strict=True):
-            if fate != b"ok":
-                fates.append(fate.decode())  # type: ignore[arg-type]
-                continue
-            fates.append("")
-            entry = item.key.entry
-            stored.append(item.key)
-            # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
-            answering.expect(entry)
-            if item.new_entry.policy.use_memory and answering is node and not (self._debts and entry in self._debts):
-                kept.setdefault(id(item.ground), []).append(item)
+        fates: list[Refusal] = [("" if fate == b"ok" else fate.decode()) for fate in reply]  # type: ignore[misc]
+        taken = [item for item, fate in zip(items, fates, strict=True) if not fate]
+        stored = [item.key for item in taken]
+        # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
+        answering.expect(*[key.entry for key in stored])
         # Before the new copies come: it drops the older ones.
         self._coherence.drop_all(stored)
-        for alike in kept.values():
-            keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]
-            self._entries.keep(keys, new_entries, alike[0].ground.stamps)
+        if answering is node:
+            kept: dict[int, list[StoreItem]] = {}
+            debts = self._debts or ()
+            for item in taken:
+                if item.new_entry.policy.use_memory and item.key.entry not in debts:
+                    kept.setdefault(id(item.ground), []).append(item)
+            for alike in kept.values():
+                keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]
+                self._entries.keep(keys, new_entries, alike[0].ground.stamps)
         return fates
 
 

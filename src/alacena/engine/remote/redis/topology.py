@@ -11,7 +11,7 @@ from alacena.engine.remote.redis.standalone import Standalone
 from alacena.engine.remote.redis.wire.handshake import open_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.remote.redis.endpoint import Endpoint
@@ -83,7 +83,7 @@ class Topology(Protocol):
         """Runs `Link.call` at the server that has the key, following it if it has moved."""
         ...
 
-    async def script(
+    def script(
         self,
         sha: str,
         source: str | bytes,
@@ -94,7 +94,7 @@ class Topology(Protocol):
         timeout_s: float,
         repeatable: bool = False,
         answered: Callable[[Link], None] | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Runs `Link.script` at the server that has the first key, following it if it has moved."""
         ...
 

@@ -108,7 +108,8 @@ class Connection(Incoming, asyncio.Protocol):
         """
         if settle is None and len(commands) == 1:
             return self._ask(pack(commands[0]), None, timeout_s)
-        return self._ask(pack_all(commands), Group(len(commands), settle), timeout_s)
+        data = pack(commands[0]) if len(commands) == 1 else pack_all(commands)
+        return self._ask(data, Group(len(commands), settle), timeout_s)
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
         """Sends ``GET`` by the shortest way, and gives its one answer to ``settle``. See `exchange`."""

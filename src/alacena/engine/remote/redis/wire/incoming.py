@@ -96,7 +96,9 @@ class Incoming(PendingReplies):
         while reply is not ...:
             kind = type(reply)
             if kind is push_kind:
-                self._push(reply)
+                # A settle earlier in the same segment may have closed the connection: `on_lost` was its last word.
+                if self.on_push is not None and self.error is None:
+                    self.on_push(reply)
             elif not waiters:
                 raise ProtocolDoubtError("an answer came to no request") from _refusal(reply)
             else:
@@ -128,11 +130,6 @@ class Incoming(PendingReplies):
             future.set_exception(error)
         if self.on_error is not None and self.error is None:
             self.on_error(error)
-
-    def _push(self, push: list[Any]) -> None:
-        # A settle earlier in the same segment may have closed the connection: `on_lost` was its last word.
-        if self.on_push is not None and self.error is None:
-            self.on_push(push)
 
     def _collect(self, group: Group, place: PendingReply, reply: Reply) -> None:
         group.replies.append(reply)

@@ -13,6 +13,10 @@ from alacena.common.context.block import Context
 from alacena.common.context.decorators import INFO_NAMES, find_tenant_info
 from alacena.common.context.vars import agree_on_tenant
 from alacena.engine import UNCHANGED, UNSET
+from alacena.engine.base.arguments import check_callable
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.scope import identifier, several
+from alacena.engine.base.ttl import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -79,14 +83,17 @@ def cached(
         TypeError: The decorated object is no async function: a plain function, a generator, or nothing (no parentheses).
     """
     if data_type is not None and not isinstance(data_type, str):
-        raise TypeError('write @cached("data_type") or @cached(), with parentheses')
+        raise ArgumentError('write @cached("data_type") or @cached(), with parentheses')
+    if key is not None:
+        check_callable(key, "key", "def key(document_id)")
+    lifetime = checked(ttl)
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> CachedFunction[P, R]:
         # A text is iterable too, and its letters would be the tags.
-        names = (tags,) if isinstance(tags, str) else tuple(tags)
-        left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        names = tuple(identifier("tag", tag) for tag in several(tags))
+        left_out = tuple(identifier("ignore", name) for name in several(ignore))
         shape = CallShape(function, frozenset((*_IGNORED, *left_out)))
-        return CachedFunction(function, data_type or shape.name, ttl, key, names, shape)
+        return CachedFunction(function, data_type or shape.name, lifetime, key, names, shape)
 
     return decorate
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from alacena.engine.base.errors import ArgumentError
 from alacena.integrations.surroundings import digest, tenant_scope
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class CachedVectors:
         found = next((name for name in names if isinstance(name, str) and name.strip() and name != "unknown"), None)
         if found is None:
             kind = type(embedder).__name__
-            raise ValueError(f'{kind} does not say which model it is: pass model="...", as vectors are kept by model')
+            raise ArgumentError(
+                f'{kind} does not say which model it is: pass model="...", as vectors are kept by model'
+            )
         if dimensions is None and isinstance(own := getattr(embedder, "dimensions", None), int):
             dimensions = own
         return cls(access, found, revision, dimensions)

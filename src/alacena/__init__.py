@@ -45,7 +45,8 @@ _MORE = {
         set_current_agent_id set_current_collection_id set_current_conversation_id set_current_tenant_id
     """,
     "alacena.engine": """
-        Authority BackendUnavailableError CacheClosedError CircularLoadError ClaimError CodecError CoordinationError
+        ArgumentError Authority BackendUnavailableError CacheClosedError CircularLoadError ClaimError CodecError
+        CoordinationError
         CredentialProvider DecodeError EncodeError EntryRejected Environment
         InvalidKeyError ItemRejected LoadFailed LoadFinished MISSING MemorySwitched NotOwnerError OneShotValueError
         OutcomeUnknownError Reading Row SYSTEM_TENANT ServerFound ServerLost ServerReplyError Snapshot

@@ -66,6 +66,7 @@ from alacena.coordination.fences import (
 )
 from alacena.engine import (
     AlacenaError as AlacenaError,
+    ArgumentError as ArgumentError,
     Authority as Authority,
     BackendError as BackendError,
     BackendFailed as BackendFailed,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.db import close_supabase_clients
 from alacena.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
+from alacena.engine.base.arguments import check_part, wait_seconds
 from alacena.engine.base.closing import Closing, Deadline, finish, refuse_opening, take_apart, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError, WrongLoopError
@@ -224,7 +225,7 @@ async def close(*, timeout_s: float = 5.0) -> None:
 
     Cancellation: the closing goes on without the caller; closing again waits for it.
     """
-    loop = asyncio.get_running_loop()
+    loop, timeout_s = asyncio.get_running_loop(), wait_seconds(timeout_s, "timeout_s")
     if PROCESS.opening is not None and PROCESS.opening.get_loop() is loop:
         await finish((PROCESS.opening,), timeout_s)
     cache, owner = PROCESS.cache, PROCESS.loop
@@ -260,7 +261,12 @@ def own(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 @contextmanager
 def override(cache: Cache) -> Iterator[Cache]:
-    """Makes an open cache the process-wide one for the length of a block, on the running loop. The caller closes it."""
+    """Makes an open cache the process-wide one for the length of a block, on the running loop. The caller closes it.
+
+    Raises:
+        ArgumentError: It is no cache.
+    """
+    check_part(cache, "cache", "peek", "a Cache that is open")
     before = (PROCESS.cache, PROCESS.loop, PROCESS.peek, PROCESS.peek_entry, PROCESS.thread)
     PROCESS.hold(cache, asyncio.get_running_loop())
     try:

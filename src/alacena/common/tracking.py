@@ -33,6 +33,8 @@ from alacena.constants import (
     TOKEN_TYPE_TOKENIZATION,
 )
 from alacena.engine import UNSET
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.ttl import show
 from alacena.engine.loading.load import in_source
 from alacena.ledger.usage import whole
 
@@ -168,13 +170,13 @@ def _sum_of(parts: dict[str, Any] | None) -> int:
         ValueError: There are no parts, neither input nor output is among them, or one of these is no number.
     """
     if not parts:
-        raise ValueError(
+        raise ArgumentError(
             "tokens must be an integer, or parts name some, and both are left out: the provider gave no usage. Ask it for it "
             "(OpenAI's streams: stream_options={'include_usage': True}), or pass tokens=0"
         )
     if "input" not in parts and "output" not in parts:
         names = ", ".join(map(repr, sorted(map(str, parts))))
-        raise ValueError(f"parts names {names}, and neither 'input' nor 'output': pass tokens= as well")
+        raise ArgumentError(f"parts names {names}, and neither 'input' nor 'output': pass tokens= as well")
     return sum(whole(parts.get(name, 0), f"parts[{name!r}]") for name in ("input", "output"))
 
 
@@ -204,6 +206,11 @@ async def track_embedding_usage(
     )
 
 
+def _is_index(amount: Any) -> bool:
+    # The class of an integer has the method too, and is no amount.
+    return isinstance(amount, SupportsIndex) and not isinstance(amount, type)
+
+
 async def track_query(
     tenant_id: str | None,
     operation_type: str = OPERATION_QUERY,
@@ -220,10 +227,10 @@ async def track_query(
     The totals have them as the parts ``input`` and ``output`` too.
     """
     given = {"tokens_in": tokens_in, "tokens_out": tokens_out}
-    missing = next((name for name, amount in given.items() if not isinstance(amount, SupportsIndex)), None)
+    missing = next((name for name, amount in given.items() if not _is_index(amount)), None)
     if missing is not None:
         if not in_source():
-            raise ValueError(
+            raise ArgumentError(
                 f"{missing} must be an integer, not {given[missing]!r:.80}: pass the number that the provider reported"
             )
         # The answer is paid for, and is not lost for a figure that its provider left out.
@@ -255,4 +262,6 @@ async def estimate_prompt_tokens(text: str, model: str = "gpt-3.5-turbo") -> int
     """
     if not text:
         return 0
+    if not isinstance(text, str):
+        raise ArgumentError(f"text must be a string, not {show(text)}")
     return max(1, round((len(text) / 4 + len(text.split()) * 4 / 3) / 2))

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from alacena.engine.base.errors import ArgumentError
+
 _Path: TypeAlias = "tuple[str, ...]"
 
 _CHAT: Final = ("prompt_tokens", "completion_tokens")
@@ -108,7 +110,7 @@ def read_parts(usage: Any) -> dict[str, Any] | None:
     foreign = (*_CHAT, *_TOKENS, *_BEDROCK, *_GEMINI, *_GEMINI_JSON)
     if isinstance(usage, Mapping) and not any(name in usage for name in foreign):
         return dict(usage)
-    raise ValueError(
+    raise ArgumentError(
         f"parts is a {type(usage).__name__} that names no tokens: pass the usage object of the provider's answer, or "
         'a dict such as {"input": 10, "output": 5}'
     )

@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from alacena.coordination.coordination_context import exact, milliseconds, text_id
 from alacena.coordination.per_tenant import PerTenant
+from alacena.engine.base.arguments import exact, milliseconds, text_id
 from alacena.engine.base.errors import (
     BackendError,
     IdempotencyConflictError,

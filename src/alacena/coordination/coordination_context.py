@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from alacena.coordination.background_tasks import BackgroundTasks
 from alacena.coordination.coordination_keys import CoordinationKeys, coordination_key
@@ -16,15 +14,12 @@ from alacena.engine.base.errors import (
     BackendUnavailableError,
     CacheClosedError,
     IdempotencyConflictError,
-    InvalidKeyError,
     LimitExceededError,
     NotOwnerError,
     OutcomeUnknownError,
     ServerReplyError,
 )
 from alacena.engine.base.health import Health
-from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import real_number, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -163,65 +158,3 @@ def pause_s(environment: Environment, due_s: float | None) -> float:
     # Spread, so that waiters that began together do not all ask in the same instant.
     look_again_s = _LOOK_AGAIN_S * (0.8 + 0.2 * environment.random())
     return look_again_s if due_s is None else min(look_again_s, due_s + 0.001)
-
-
-def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
-    """Returns a duration for the server, in whole milliseconds.
-
-    Raises:
-        ValueError: It is not a finite number of at least ``least`` milliseconds.
-    """
-    number = real_number(seconds)
-    # NaN compares false to everything: only a negated range refuses it.
-    if number is None or not 0 <= number < 10**11:
-        raise ValueError(f"{name} must be a number of seconds, not {show(seconds)}")
-    whole = round(number * 1000)
-    if whole < least:
-        raise ValueError(f"{name} must be at least {least / 1000} s, not {show(seconds)}")
-    return whole
-
-
-def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
-    """Returns the length of a wait: 0 or less is not at all.
-
-    Raises:
-        ValueError: It is no number of seconds.
-    """
-    number = real_number(wait_s)
-    if number is None or math.isnan(number):
-        raise ValueError(f"{name} must be a number of seconds, not {show(wait_s)}")
-    return number
-
-
-def text_id(name: str, value: object) -> str:
-    """Returns an id that is sent to the server as it is.
-
-    Raises:
-        InvalidKeyError: It is blank, of a type that has no single text form, or no UTF-8 can carry it.
-    """
-    text = identifier(name, value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidKeyError(f"{name} holds a lone surrogate, which no UTF-8 carries: {text!r:.80}") from None
-    return text
-
-
-def exact(given: Any, name: str, *, least: int | None = None) -> int:
-    """Returns an amount that the server counts exactly.
-
-    Raises:
-        ValueError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least``.
-    """
-    if isinstance(given, bool) or not isinstance(given, Integral):
-        # One kind of error for bad amounts.
-        raise ValueError(  # noqa: TRY004
-            f"{name} must be an integer, not {show(given)}: count in the smallest unit (tokens, cents, millionths)"
-        )
-    # Before abs(): that of numpy's least int64 is negative again, and would pass the bound.
-    amount = int(given)
-    if abs(amount) >= 2**53:
-        raise ValueError(f"{name} must lie within ±(2**53 - 1), not {amount}")
-    if least is not None and amount < least:
-        raise ValueError(f"{name} must be at least {least}, not {amount}")
-    return amount

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.per_tenant import PerTenant
+from alacena.engine.base.arguments import exact, milliseconds
 from alacena.engine.remote.backend import Script
 
 # One script, two promises: only with a receipt does a second run change nothing, so only then is it sent again.

@@ -19,7 +19,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from alacena.engine.base.arguments import check_part, exact, list_of
 from alacena.engine.base.errors import NotOwnerError, UsageError
+from alacena.engine.base.scope import identifier, tenant_text
+from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +57,9 @@ async def check_fence(connection: SqlConnection, tenant_id: str, resource: str, 
     Raises:
         NotOwnerError: A higher fence was seen: roll back.
     """
+    check_part(connection, "connection", "fetchval", "a Postgres connection, such as asyncpg's")
+    tenant_id, resource = tenant_text(tenant_id), identifier("resource", resource)
+    fence = exact(fence, "fence", least=0)
     if await connection.fetchval(FENCE_SQL, tenant_id, resource, fence) is None:
         raise NotOwnerError(f"fence {fence} of {resource!r} is behind: a later owner has written, so roll back")
 
@@ -67,9 +73,10 @@ def fenced_update_sql(table: str, columns: Sequence[str], key: str = "id", fence
         UsageError: A name is not a plain SQL identifier.
     """
     # A name cannot be a parameter of a statement: it is checked before it becomes a part of the text.
+    columns = list_of(columns, "columns", "columns")
     for name in (table, *columns, key, fence):
-        if not _NAME(name):
-            raise UsageError(f"{name!r} is not a plain SQL name: write a letter or _, then letters, digits and _")
+        if not isinstance(name, str) or not _NAME(name):
+            raise UsageError(f"{show(name)} is not a plain SQL name: write a letter or _, then letters, digits and _")
     sets = "".join(f"{column} = ${place}, " for place, column in enumerate(columns, 1))
     at = len(columns) + 1
     return f"UPDATE {table} SET {sets}{fence} = ${at} WHERE {key} = ${at + 1} AND {fence} <= ${at}"  # noqa: S608 - checked

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from alacena.coordination.coordination_context import milliseconds
 from alacena.coordination.per_tenant import PerTenant
+from alacena.engine.base.arguments import milliseconds
 
 
 class Flags(PerTenant):

@@ -13,8 +13,10 @@ import msgspec
 from alacena.coordination.coordination_keys import coordination_key
 from alacena.coordination.held_locks import HeldLock
 from alacena.coordination.trouble import ends_a_task, watch_end
+from alacena.engine.base.arguments import copy_mapping, milliseconds
 from alacena.engine.base.errors import (
     AlacenaError,
+    ArgumentError,
     BackendError,
     BackendUnavailableError,
     LimitExceededError,
@@ -23,6 +25,7 @@ from alacena.engine.base.errors import (
 )
 from alacena.engine.base.scope import SYSTEM_TENANT
 from alacena.engine.base.snapshot import Snapshot  # noqa: TC001 - msgspec looks it up
+from alacena.engine.base.ttl import show
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from alacena.engine.remote.backend import Argument, Backend
 
 _log = logging.getLogger("alacena")
+_MOST_SAID = 500
+"""Characters of an error that another process is told."""
 
 # Publishing empties the inbox, and asking fills it: a second run would find no questions, or ask one twice.
 _PUBLISH: Final = Script("fleet_publish", idempotent=False)
@@ -192,8 +197,13 @@ class Fleet:
             BackendError: The server did not take it.
         """
         every_s = self._presence.every_s or _EVERY_S
-        report = _Report(every_s, self._hide_names(self._presence.snapshot()))
-        said = zlib.compress(msgspec.msgpack.encode(report), 1)
+        snapshot = self._hide_names(self._presence.snapshot())
+        try:
+            report = msgspec.msgpack.encode(_Report(every_s, snapshot))
+        except UnicodeEncodeError:
+            # One tenant whose name holds a lone surrogate would else keep this process from being seen at all.
+            report = msgspec.msgpack.encode(_Report(every_s, _rename(snapshot, _as_utf8)))
+        said = zlib.compress(report, 1)
         name = self.name
         keys = [
             self._members,
@@ -206,7 +216,7 @@ class Fleet:
         held = sorted(self._presence.locks(), key=lambda lock: -lock.left_s)[:_MOST_LOCKS]
         # A lock that is renewed until just before its process dies ends later than it says here.
         held_ms = round(held[0].left_s * 1000 + every_s * 1000) if held else 0
-        words: list[Argument] = [name, said, round(every_s * _KEPT_FOR * 1000), _LISTED_MS]
+        words: list[Argument] = [name, said, max(round(every_s * _KEPT_FOR * 1000), 1), _LISTED_MS]
         words += [msgspec.msgpack.encode(held) if held else b"", held_ms]
         for question in await self._store.script(_PUBLISH, keys, words):
             await self._answer(question)
@@ -271,28 +281,37 @@ class Fleet:
         Cost: 1 round trip, and 10 a second until the answer is there.
         Cancellation: the question may be answered, and the answer is not read.
         """
-        if question not in self._presence.answers:
+        if not isinstance(question, str) or question not in self._presence.answers:
             raise UsageError(
-                f"there is no question {question!r}; there are {', '.join(sorted(self._presence.answers))}"
+                f"there is no question {show(question)}; there are {', '.join(sorted(self._presence.answers))}"
             )
+        asked = copy_mapping(words, "words", "the question's words")
+        wait_ms = milliseconds(deadline_s, "deadline_s", least=0)
         if name == self.name:
             # Through bytes, as another process's answer comes: the types are the same whoever is asked.
-            return msgspec.msgpack.decode(msgspec.msgpack.encode(await self._reply_to(question, dict(words))))
-        wait_ms = round(deadline_s * 1000)
+            return self._read(name, question, await self._reply_to(question, asked))
         answer_id = self._environment.token(16).hex()
         key = self._key("answer", answer_id)
-        packed = msgspec.msgpack.encode(_Question(answer_id, question, dict(words), wait_ms))
+        try:
+            packed = msgspec.msgpack.encode(_Question(answer_id, question, asked, wait_ms))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ArgumentError(f"words holds something that cannot be sent: {show(str(error))}") from error
         if not await self._store.script(_ASK, [self._key("inbox", name)], [packed, wait_ms, _MOST_QUESTIONS]):
             raise LimitExceededError(f"{_MOST_QUESTIONS} questions wait for {name!r} already: ask again in a while")
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(wait_ms / 1000):
                 while (said := await self._store.call("GET", key)) is None:  # noqa: ASYNC110 - another process's event
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError:
-            raise TimeoutError(f"{name!r} did not answer within {deadline_s:g} s: it may have ended, or hang") from None
+            raise TimeoutError(
+                f"{name!r:.80} did not answer within {wait_ms / 1000:g} s: it may have ended, or hang"
+            ) from None
+        return self._read(name, question, said)
+
+    def _read(self, name: str, question: str, said: bytes) -> Any:
         answer = msgspec.msgpack.decode(said)
         if "error" in answer:
-            raise UsageError(f"{name!r} could not answer {question!r}: {answer['error']}")
+            raise UsageError(f"{name!r:.80} could not answer {question!r}: {answer['error']}")
         return answer["answer"]
 
     async def _run(self, every_s: float) -> None:
@@ -327,16 +346,17 @@ class Fleet:
         except msgspec.MsgspecError as error:
             _log.warning("a question of another process could not be read, and is left out: %s", error)
             return
-        try:
-            answer = {"answer": await self._reply_to(asked.question, asked.words)}
-        except (AlacenaError, TypeError, ValueError, KeyError) as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        key = self._key("answer", asked.answer_id)
+        said = await self._reply_to(asked.question, asked.words)
         # The server refuses ``PX 0``, to which a very short deadline is rounded.
-        await self._store.call("SET", key, msgspec.msgpack.encode(answer), "PX", max(asked.wait_ms, 1))
+        await self._store.call("SET", self._key("answer", asked.answer_id), said, "PX", max(asked.wait_ms, 1))
 
-    async def _reply_to(self, question: str, words: dict[str, Any]) -> Any:
-        return await self._presence.answers[question](**words)
+    async def _reply_to(self, question: str, words: dict[str, Any]) -> bytes:
+        """Returns the answer, or the reason why there is none, as it is sent."""
+        try:
+            return msgspec.msgpack.encode({"answer": await self._presence.answers[question](**words)})
+        except (AlacenaError, TypeError, ValueError, KeyError) as error:
+            why = _as_utf8(f"{type(error).__name__}: {str(error)[:_MOST_SAID]}")
+            return msgspec.msgpack.encode({"error": why})
 
     def _member(self, name: str, age_s: float, said: bytes | None) -> Member:
         if said is None:
@@ -353,23 +373,33 @@ class Fleet:
         render = self._keys.render_name
         if render("any") == "any":
             return snapshot
-
-        def rows(of: Sequence[Row]) -> tuple[Row, ...]:
-            hidden = []
-            for row in of:
-                tenant, kind = row.tenant_id, row.data_type
-                names = {
-                    "tenant_id": None if tenant is None else render(tenant),
-                    "data_type": None if kind is None else render(kind),
-                }
-                hidden.append(msgspec.structs.replace(row, **names))
-            return tuple(hidden)
-
-        tokens = tuple(
-            one if one.tenant_id is None else msgspec.structs.replace(one, tenant_id=render(one.tenant_id))
-            for one in snapshot.tokens
-        )
-        return msgspec.structs.replace(snapshot, rows=rows(snapshot.rows), types=rows(snapshot.types), tokens=tokens)
+        return _rename(snapshot, render)
 
     def _key(self, *parts: str) -> str:
         return coordination_key(self._keys, "fleet", SYSTEM_TENANT, *parts)
+
+
+def _as_utf8(name: str) -> str:
+    """Returns a name as UTF-8 carries it: a lone surrogate is written out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _rename(snapshot: Snapshot, render: Callable[[str], str]) -> Snapshot:
+    """Returns the snapshot with other names for its tenants and types."""
+
+    def rows(of: Sequence[Row]) -> tuple[Row, ...]:
+        renamed = []
+        for row in of:
+            tenant, kind = row.tenant_id, row.data_type
+            names = {
+                "tenant_id": None if tenant is None else render(tenant),
+                "data_type": None if kind is None else render(kind),
+            }
+            renamed.append(msgspec.structs.replace(row, **names))
+        return tuple(renamed)
+
+    tokens = tuple(
+        one if one.tenant_id is None else msgspec.structs.replace(one, tenant_id=render(one.tenant_id))
+        for one in snapshot.tokens
+    )
+    return msgspec.structs.replace(snapshot, rows=rows(snapshot.rows), types=rows(snapshot.types), tokens=tokens)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.per_tenant import PerTenant
-from alacena.engine.base.errors import LimitExceededError
+from alacena.engine.base.arguments import exact, milliseconds
+from alacena.engine.base.errors import ArgumentError, LimitExceededError
 from alacena.engine.base.ttl import real_number, show
 from alacena.engine.remote.backend import Script
 
@@ -82,7 +82,7 @@ class Limits(PerTenant):
         """
         rate = real_number(rate_per_s)
         if rate is None or not 0 < rate <= 1_000_000:
-            raise ValueError(f"rate_per_s must be above 0 and at most 1,000,000, not {show(rate_per_s)}")
+            raise ArgumentError(f"rate_per_s must be above 0 and at most 1,000,000, not {show(rate_per_s)}")
         # The text is a part of the key: ``repr`` gives the shortest one that is this very number and no other.
         interval = repr(1_000_000 / rate)
         words: list[Argument] = [interval, exact(burst, "burst", least=1), _cost(cost)]

@@ -11,10 +11,10 @@ import logging
 from typing import TYPE_CHECKING, Final, NoReturn
 from weakref import WeakSet
 
-from alacena.coordination.coordination_context import milliseconds, wait_seconds
 from alacena.coordination.held_locks import HeldLock, HeldTokens, LockState
 from alacena.coordination.lock import HEAD_MS, RENEW, Grant, Lock, bell_prefix, give_back
 from alacena.coordination.per_tenant import PerTenant
+from alacena.engine.base.arguments import milliseconds, text_id, wait_seconds
 from alacena.engine.base.errors import (
     BackendError,
     BackendUnavailableError,
@@ -151,6 +151,7 @@ class Locks(PerTenant):
             The fence, or ``None`` if another caller holds the lock or is next in line.
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
+        token = None if token is None else text_id("token", token)
         claim = _Claim(self._port, self._keys(name, self._tenant(tenant_id)), ttl_ms, token)
         try:
             granted = await claim.ask(in_line=False)
@@ -170,16 +171,17 @@ class Locks(PerTenant):
         Do not use the token again.
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
-        keys = self._keys(name, self._tenant(tenant_id))
+        keys, token = self._keys(name, self._tenant(tenant_id)), text_id("token", token)
         self._tokens.drop(keys[0], token)
         self._background.start(_Claim(self._port, keys, ttl_ms, token).withdraw())
 
     async def renew(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> bool:
         """Lengthens the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
-        words: list[Argument] = [token, milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)]
+        ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
+        words: list[Argument] = [text_id("token", token), ttl_ms]
         keys = self._keys(name, self._tenant(tenant_id))[:2]
         # Read before the command is sent: the server counts from later, so the lease lasts until then at least.
-        until = self._port.environment.now() + ttl_s
+        until = self._port.environment.now() + ttl_ms / 1000
         if not await self._port.run(RENEW, keys, words):
             return False
         self._tokens.prolong(keys[0], token, until)
@@ -188,6 +190,7 @@ class Locks(PerTenant):
     async def release(self, name: str, *, tenant_id: str | None = None, token: str) -> bool:
         """Gives a lock back; False if the token does not hold it. Cost: 1 round trip. Idempotent."""
         keys = self._keys(name, self._tenant(tenant_id))
+        token = text_id("token", token)
         self._tokens.drop(keys[0], token)
         return await self._background.finish(give_back(self._port, keys, token))
 
@@ -198,6 +201,7 @@ class Locks(PerTenant):
 
     async def look_up(self, key: str) -> LockState | None:
         """Returns the lock of a key as the server says; ``None`` if it is free. Cost: 3 round trips at once."""
+        key = text_id("key", key)
         state, line = (key.removesuffix("owner") + part for part in ("state", "line"))
         questions = (("PTTL", key), ("HGET", state, "f"), ("ZCARD", line))
         left_ms, fence, waiting = await asyncio.gather(*(self._port.call(*words) for words in questions))

@@ -6,8 +6,8 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from alacena.coordination.coordination_context import milliseconds, text_id
-from alacena.engine.base.errors import InvalidKeyError
+from alacena.engine.base.arguments import milliseconds, text_id
+from alacena.engine.base.errors import ArgumentError, InvalidKeyError
 from alacena.engine.codec.scalars import DUMPERS
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def due_word(delay_s: float, at: float | datetime | None) -> str:
     if at is None:
         return str(milliseconds(delay_s, "delay_s", least=0))
     if delay_s:
-        raise ValueError("give delay_s or at, not both")
+        raise ArgumentError("give delay_s or at, not both")
     if isinstance(at, datetime):
         if at.tzinfo is None:
-            raise ValueError("at must be an aware datetime: give it a time zone")
+            raise ArgumentError("at must be an aware datetime: give it a time zone")
         at = at.timestamp()
     return f"@{milliseconds(at, 'at', least=0)}"
 

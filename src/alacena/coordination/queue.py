@@ -7,11 +7,11 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
-from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.item import DeadLetter, Item, QueueStats, stats_from
 from alacena.coordination.pushed import OUTCOMES, Pushed, due_word, item_id, pages
-from alacena.coordination.taken import MOST_BYTES, Taken, give_back, reserve_from
-from alacena.engine.base.errors import BackendError, DecodeError, OutcomeUnknownError
+from alacena.coordination.taken import MOST_BYTES, Taken, check_take, give_back, reserve_from
+from alacena.engine.base.arguments import exact, list_of, milliseconds
+from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, OutcomeUnknownError
 from alacena.engine.base.events import ItemRejected
 from alacena.engine.base.scope import identifier, tenant_text
 from alacena.engine.base.ttl import show
@@ -134,14 +134,15 @@ class Queue:
         """
         # Not a set: a list in the place of the word has no hash, and would fail as that.
         if if_dead not in ("revive", "keep"):
-            raise ValueError(f'if_dead must be "revive" or "keep", not {show(if_dead)}')
+            raise ArgumentError(f'if_dead must be "revive" or "keep", not {show(if_dead)}')
         # All are encoded before anything is sent: a value that cannot be stored leaves no half of them pushed.
-        payloads = [self._elements.encode(value) for value in values]
-        if isinstance(ids, str):
-            raise TypeError(f"ids must be a list of ids, one for each value, not the one id {ids!r:.80}")
-        names = [f"~{self._port.token()}" for _ in payloads] if ids is None else [item_id(name) for name in ids]
+        payloads = [self._elements.encode(value) for value in list_of(values, "values", "values")]
+        named = None if ids is None else list_of(ids, "ids", "ids, one for each value")
+        names = [f"~{self._port.token()}" for _ in payloads] if named is None else [item_id(name) for name in named]
         if len(names) != len(payloads):
-            raise ValueError(f"ids names {len(names)} items and there are {len(payloads)} values: give one id for each")
+            raise ArgumentError(
+                f"ids names {len(names)} items and there are {len(payloads)} values: give one id for each"
+            )
         # With the token a page that is sent again is answered as at first; without, its own items would be known.
         head: list[Argument] = [self._channel, int(if_dead == "revive"), self._port.token()[:16]]
         due = due_word(delay_s, at)
@@ -201,10 +202,10 @@ class Queue:
         self, max_items: int, visibility_s: float, token: str | None = None, max_bytes: int = MOST_BYTES
     ) -> Taken:
         """Takes the items that are ready, without waiting. See :meth:`reserve`."""
-        if not 1 <= max_items <= _MOST_AT_ONCE:
-            raise ValueError(f"max_items must be from 1 to {_MOST_AT_ONCE}, not {max_items}")
+        max_items, visibility_ms, token = check_take(max_items, visibility_s, token, most=_MOST_AT_ONCE)
+        max_bytes = exact(max_bytes, "max_bytes", least=1)
         holder = token or self._port.token()
-        words: list[Argument] = [holder, max_items, milliseconds(visibility_s, "visibility_s"), self._max_attempts]
+        words: list[Argument] = [holder, max_items, visibility_ms, self._max_attempts]
         try:
             rows, due_ms = await self._background.finish(
                 self._port.run(RESERVE, self._keys, [*words, max_bytes]), lambda _: self._return(holder, max_items)
@@ -254,12 +255,14 @@ class Queue:
     ) -> bool:
         """Gives an item back; False if its lease had ended. See :meth:`Item.nack`."""
         delay_ms = milliseconds(delay_s, "delay_s", least=0)
+        _check_item(item, "item")
         return await self._nack(
             item.id, item.slot, delay_ms, _reason(reason), self._max_attempts, count_attempt=count_attempt
         )
 
     async def dead(self, limit: int = 100) -> list[DeadLetter]:
         """Returns the oldest dead letters. Cost: 1 round trip for each 8 MiB of values."""
+        limit = exact(limit, "limit", least=0)
         letters: list[DeadLetter] = []
         while len(letters) < limit:
             words: list[Argument] = [len(letters), limit - len(letters), MOST_BYTES]
@@ -303,11 +306,12 @@ class Queue:
 
         Cost: 1 round trip each, all of them at once.
         """
-        gone = (self._nack(item.id, item.slot, 0, "", self._max_attempts, count_attempt=False) for item in items)
+        given = _items(items, "items")
+        gone = (self._nack(item.id, item.slot, 0, "", self._max_attempts, count_attempt=False) for item in given)
         await asyncio.gather(*gone)
 
     async def _each(self, script: Script, words: list[Argument], items: Sequence[Item] | Item) -> list[Item]:
-        given = [items] if isinstance(items, Item) else list(items)
+        given = _items(items, "items")
         if not given:
             return []
         pairs = [word for item in given for word in (item.id, item.slot)]
@@ -316,8 +320,9 @@ class Queue:
 
     async def _letters(self, script: Script, words: list[Argument], ids: Any) -> int:
         count = 0
-        given = (ids,) if isinstance(ids, str | int | UUID) else ids  # the letters of a text are no ids
-        names: list[str] = [] if given is None else [_letter_id(name) for name in given]
+        # One id may stand alone: the letters of a text are no ids.
+        given = (ids,) if isinstance(ids, str | int | UUID) else () if ids is None else list_of(ids, "ids", "ids")
+        names = [_letter_id(name) for name in given]
         # No ids mean all letters; an empty list means none of them.
         if ids is not None:
             for at in range(0, len(names), _LETTERS_AT_ONCE):
@@ -396,6 +401,23 @@ class Queue:
         except DecodeError:
             return DeadLetter(_text(name), None, attempts, words, died_ms / 1000, payload)
         return DeadLetter(_text(name), value, attempts, words, died_ms / 1000)
+
+
+def _items(given: Sequence[Item] | Item, name: str) -> list[Item]:
+    """Returns items that were handed out, one or several.
+
+    Raises:
+        ArgumentError: One of them is no item.
+    """
+    items = [given] if isinstance(given, Item) else list_of(given, name, "items, as reserve() gives them,")
+    for item in items:
+        _check_item(item, name)
+    return items
+
+
+def _check_item(given: object, name: str) -> None:
+    if not isinstance(given, Item):
+        raise ArgumentError(f"{name} must be an item that reserve() gave, not {show(given)}")
 
 
 def _reason(reason: str | None) -> str:

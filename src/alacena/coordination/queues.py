@@ -9,7 +9,8 @@ from alacena.coordination.queue import Queue
 from alacena.coordination.ready_tenants import ReadyTenants, list_key
 from alacena.coordination.round_robin import AllTenants, SomeTenants
 from alacena.coordination.worker import Worker
-from alacena.engine.base.errors import TenantMismatchError
+from alacena.engine.base.arguments import exact, list_of
+from alacena.engine.base.errors import ArgumentError, TenantMismatchError
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
@@ -60,11 +61,12 @@ class Queues(PerTenant):
         if tenant_ids is None and self.tenant_id is not None:
             tenant_ids = (self.tenant_id,)
         if tenant_ids is not None:
-            queues = [self(name, tenant_id=tenant, max_attempts=max_attempts) for tenant in tenant_ids]
+            tenants = list_of(tenant_ids, "tenant_ids", "tenants")
+            queues = [self(name, tenant_id=tenant, max_attempts=max_attempts) for tenant in tenants]
             return SomeTenants(self._port, queues)
         ready_tenants = self._ready_tenants(name)
         if ready_tenants is None:
-            raise ValueError("Queues(fair=False) keeps no index of tenants with work: give tenant_ids")
+            raise ArgumentError("Queues(fair=False) keeps no index of tenants with work: give tenant_ids")
         return AllTenants(
             self._port, ready_tenants, lambda tenant: self(name, tenant_id=tenant, max_attempts=max_attempts)
         )
@@ -139,6 +141,7 @@ class Queues(PerTenant):
         Args:
             limit: How many at most.
         """
+        limit = exact(limit, "limit", least=1)
         own = "" if self.tenant_id is None else self._port.key("queue", self.tenant_id, "any").partition("}")[0]
         # One tenant's queues may stand anywhere in the list: all of it is read, and cut at the end.
         found = await self._port.call("ZRANGE", list_key(self._port, "queue"), 0 if own else -limit, -1)

@@ -7,8 +7,8 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
-from alacena.coordination.taken import MOST_BYTES, collect_taken, reserve_from
-from alacena.engine.base.errors import BackendError
+from alacena.coordination.taken import MOST_BYTES, check_take, collect_taken, reserve_from
+from alacena.engine.base.errors import ArgumentError, BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +61,7 @@ class AllTenants:
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
         """Takes the items that are ready, without waiting; ``due_s`` are the seconds until the next turn. See :meth:`reserve`."""
+        max_items, _, token = check_take(max_items, visibility_s, token)
         with collect_taken(self._port) as taken:
             # This comes to an end: a tenant that had nothing is put off, and with no turn due it returns.
             while not taken.items:
@@ -114,7 +115,7 @@ class SomeTenants:
 
     def __init__(self, port: CoordinationContext, queues: Sequence[Queue]) -> None:
         if not queues:
-            raise ValueError("tenant_ids is empty: give at least one tenant")
+            raise ArgumentError("tenant_ids is empty: give at least one tenant")
         self._port = port
         self._queues = list(queues)
         self._at = 0
@@ -141,6 +142,7 @@ class SomeTenants:
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
         """Takes the items that are ready, without waiting. See :meth:`reserve`."""
+        max_items, _, token = check_take(max_items, visibility_s, token)
         failed: BackendError | None = None
         share = max(max_items // len(self._queues), 1)
         with collect_taken(self._port) as taken:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from alacena.coordination.coordination_context import milliseconds
 from alacena.coordination.elements import all_read
 from alacena.coordination.per_tenant import PerTenant
+from alacena.engine.base.arguments import milliseconds
 from alacena.engine.remote.backend import Script
 
 # Not sent again after a lost reply: the members would be there, but the answer would say that none is new.

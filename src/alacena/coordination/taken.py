@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from alacena.coordination.coordination_context import exact, pause_s, wait_seconds
+from alacena.coordination.coordination_context import pause_s
+from alacena.engine.base.arguments import exact, milliseconds, text_id, wait_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,6 +78,22 @@ async def reserve_from(
                     break
                 await bell.wait(min(left_s, pause_s(port.environment, taken.due_s)))
     return found.items
+
+
+def check_take(
+    max_items: int, visibility_s: float, token: str | None, *, most: int | None = None
+) -> tuple[int, int, str | None]:
+    """Returns the number of items, milliseconds of their lease and the token of a take, checked before anything is asked.
+
+    Raises:
+        ArgumentError: There is no such number of items, or the lease is no number of seconds.
+        InvalidKeyError: The token is no text that UTF-8 carries.
+    """
+    return (
+        exact(max_items, "max_items", least=1, most=most),
+        milliseconds(visibility_s, "visibility_s"),
+        None if token is None else text_id("token", token),
+    )
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.coordination.coordination_context import pause_s
 from alacena.coordination.taken import give_back
-from alacena.engine.base.errors import AlacenaError, BackendError, NotOwnerError, UsageError
+from alacena.engine.base.arguments import exact, finite_seconds, milliseconds, wait_seconds
+from alacena.engine.base.errors import AlacenaError, ArgumentError, BackendError, NotOwnerError, UsageError
 from alacena.engine.base.surroundings import Surroundings
+from alacena.engine.base.ttl import is_finite, show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +39,13 @@ class Backoff:
     first_s: float = 1.0
     factor: float = 2.0
     most_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        # A worker asks at the first failure: what is wrong must not wait until then.
+        for name in ("first_s", "factor", "most_s"):
+            given = getattr(self, name)
+            if not is_finite(given) or given < 0:
+                raise ArgumentError(f"{name} of a Backoff must be a finite number, not below 0, not {show(given)}")
 
     def delay_s(self, attempt: int, chance: float) -> float:
         """Returns seconds to wait after ``attempt`` (from 1), with ``chance`` in ``[0, 1)``."""
@@ -121,21 +130,25 @@ class Worker:
         backoff: Backoff | None = None,
         grace_s: float = 30.0,
     ) -> None:
-        if concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+        concurrency = exact(concurrency, "concurrency", least=1)
         if not callable(handler):
             raise UsageError(f"a worker's handler must be callable with an item, not {handler!r:.80}")
         if isinstance(source, str):
-            raise UsageError(f"a worker's source must be a queue, or cache.queues.any({source!r}), not a name")
+            raise UsageError(f"a worker's source must be a queue, or cache.queues.any({source!r:.80}), not a name")
+        if not callable(getattr(source, "take", None)) or not callable(getattr(source, "bell", None)):
+            raise UsageError(f"a worker's source must be a queue, or what cache.queues.any() gave, not {show(source)}")
+        if not isinstance(backoff, Backoff | None):
+            raise ArgumentError(f"backoff must be a Backoff, such as Backoff(first_s=1.0), not {show(backoff)}")
+        visibility_s = milliseconds(visibility_s, "visibility_s") / 1000
         self.counts = WorkerCounts()
         self._port = port
         self._source = source
         self._handler = handler
         self._concurrency = concurrency
         self._visibility_s = visibility_s
-        self._heartbeat_s = visibility_s / 3 if heartbeat_s is None else heartbeat_s
+        self._heartbeat_s = visibility_s / 3 if heartbeat_s is None else finite_seconds(heartbeat_s, "heartbeat_s")
         self._backoff = backoff or Backoff()
-        self._grace_s = grace_s
+        self._grace_s = wait_seconds(grace_s, "grace_s")
         self._jobs: set[_Job] = set()
         self._stopping = asyncio.Event()
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.environment import Environment as Environment
     from alacena.engine.base.environment import SystemEnvironment as SystemEnvironment
     from alacena.engine.base.errors import AlacenaError as AlacenaError
+    from alacena.engine.base.errors import ArgumentError as ArgumentError
     from alacena.engine.base.errors import BackendError as BackendError
     from alacena.engine.base.errors import BackendUnavailableError as BackendUnavailableError
     from alacena.engine.base.errors import CacheClosedError as CacheClosedError
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AlacenaError": "alacena.engine.base.errors",
+    "ArgumentError": "alacena.engine.base.errors",
     "Authority": "alacena.ledger.ledger",
     "BackendError": "alacena.engine.base.errors",
     "BackendFailed": "alacena.engine.base.events",
@@ -147,6 +149,7 @@ __all__ = [
     "UNCHANGED",
     "UNSET",
     "AlacenaError",
+    "ArgumentError",
     "Authority",
     "BackendError",
     "BackendFailed",

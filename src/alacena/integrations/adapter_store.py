@@ -44,8 +44,10 @@ class AdapterStore:
         fills: bool,
         scope: Callable[[], Scope],
     ) -> None:
-        if not namespace.strip():
-            raise UsageError("namespace is blank: name what this store is for, so that its keys are its own")
+        if not isinstance(namespace, str) or not namespace.strip():
+            raise UsageError(
+                "namespace is blank, or no text: name what this store is for, so that its keys are its own"
+            )
         self._namespace = namespace
         self._access = Access(cache)
         self._data_type = data_type

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from alacena import CacheManager, configure
+from alacena.engine.base.arguments import check_part
 from alacena.integrations.caller import Serving, ambient_ids, ids_in, labels_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ async def enqueue(pool: Pool, function: str, *args: Any, **kwargs: Any) -> Any:
         args: The job's own arguments.
         kwargs: Likewise, and arq's ``_job_id``, ``_defer_by`` and the rest.
     """
+    check_part(pool, "pool", "enqueue_job", "arq's pool")
     return await pool.enqueue_job(function, *args, **kwargs, **{LABELS: labels_of(ambient_ids(), {})})
 
 

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from alacena import CacheManager, MissingTenantError, SettingsError, configure
+from alacena.engine.base.arguments import check_callable, list_of
+from alacena.engine.base.scope import identifier
+from alacena.engine.base.ttl import show
 from alacena.integrations.caller import Caller, Serving
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ def from_header(name: str = "X-Tenant-ID") -> Who:
     Args:
         name: The header; its value may be percent-encoded.
     """
+    if not isinstance(name, str) or not name.isascii() or not name.strip():
+        raise SettingsError(f"a header's name is ASCII text, such as 'X-Tenant-ID', not {show(name)}")
     wanted = name.lower().encode("latin-1")
 
     def read(scope: ASGIScope) -> str | None:
@@ -64,9 +69,11 @@ def from_path(template: str) -> Who:
     Raises:
         SettingsError: The template has no ``{tenant_id}``.
     """
-    parts = re.split(r"\{(\w+)\}", template.rstrip("/"))
+    parts = re.split(r"\{(\w+)\}", template.rstrip("/")) if isinstance(template, str) else []
     if parts[1::2].count("tenant_id") != 1:
-        raise SettingsError(f"the template {template!r} must hold {{tenant_id}} once, as in '/tenants/{{tenant_id}}'")
+        raise SettingsError(
+            f"the template {show(template)} must hold {{tenant_id}} once, as in '/tenants/{{tenant_id}}'"
+        )
     pattern = "".join(
         re.escape(part) if index % 2 == 0 else ("(?P<tenant_id>[^/]+)" if part == "tenant_id" else "[^/]+")
         for index, part in enumerate(parts)
@@ -111,9 +118,11 @@ class TenantMiddleware:
 
     def __init__(self, app: ASGIApp, who: Who, *, on_missing: int = 401, public: Collection[str] = ()) -> None:
         if on_missing not in _STATUSES:
-            raise SettingsError(f"on_missing must be one of {', '.join(map(str, _STATUSES))}, not {on_missing!r}")
+            raise SettingsError(f"on_missing must be one of {', '.join(map(str, _STATUSES))}, not {show(on_missing)}")
         if isinstance(public, str):
-            raise SettingsError(f"public is a collection of paths: write public=({public!r},)")
+            raise SettingsError(f"public is a collection of paths: write public=({show(public)},)")
+        public = [identifier("a public path", path) for path in list_of(public, "public", "paths")]
+        check_callable(who, "who", 'from_header("X-Tenant-ID")')
         self.app = app
         self._who = who
         self._on_missing = on_missing

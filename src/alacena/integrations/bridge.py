@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from alacena.common import runtime
 from alacena.engine import Cache, CacheClosedError, UsageError, WrongLoopError
+from alacena.engine.base.arguments import check_part
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -44,6 +45,8 @@ class Bridge:
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
+        if cache is not None:
+            check_part(cache, "cache", "load", "a Cache or None")
         self._given = cache
         self._cache: Cache | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -286,6 +289,8 @@ class Access:
     """
 
     def __init__(self, cache: Cache | Bridge | None = None) -> None:
+        if cache is not None and not isinstance(cache, Bridge):
+            check_part(cache, "cache", "load", "an open Cache, a Bridge or None")
         self._cache = cache
 
     async def call(self, verb: Callable[[Cache], Work[T]]) -> T:

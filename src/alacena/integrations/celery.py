@@ -51,6 +51,8 @@ class LoopThread:
             UsageError: This is called on the loop's own thread, which would wait for itself for ever.
             Exception: The coroutine's own.
         """
+        if not asyncio.iscoroutine(work):
+            raise UsageError(f"run() takes a coroutine, such as run(CacheManager.get(...)), not {work!r:.80}")
         loop = self._start_loop()
         if threading.current_thread() is self._thread:
             work.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common.tracking import OPERATION_GENERATION, TOKEN_TYPE_LLM
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
+from alacena.engine.base.arguments import list_of
 from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.endings import is_whole
@@ -142,7 +143,7 @@ class LangChainCache(BaseCache):
         self._steps = LookAside(self._access, data_type)
         self._ttl = ttl
         self._data_type = data_type
-        self._allowed = tuple(allowed)
+        self._allowed = tuple(list_of(allowed, "allowed", "classes"))
 
     async def alookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         """Returns the generations of an earlier call of the same tenant and user, or ``None``."""

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import UNSET, Cache, TtlOrUnset
+from alacena.engine.base.arguments import list_of
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.endings import is_whole
 from alacena.integrations.langchain import dump_objects, load_objects, mark_cached, without_usage
@@ -64,7 +65,7 @@ class CachedModelCalls(AgentMiddleware[Any, Any, Any]):
         self._ttl = ttl
         self._data_type = data_type
         self._document_ids = document_ids
-        self._allowed = tuple(allowed)
+        self._allowed = tuple(list_of(allowed, "allowed", "classes"))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]

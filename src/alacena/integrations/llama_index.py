@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.cache import standardize_llama_metadata
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
+from alacena.engine.base.arguments import list_of
 from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.node_identity import Maker
@@ -71,7 +72,10 @@ class CachedTransform(TransformComponent):
         ttl: TtlOrUnset = UNSET,
         data_type: str = "llama_node",
     ) -> None:
-        fields: dict[str, Any] = {"version": version, "ignored_metadata": tuple(ignored_metadata)}
+        fields: dict[str, Any] = {
+            "version": version,
+            "ignored_metadata": tuple(list_of(ignored_metadata, "ignored_metadata", "names of fields")),
+        }
         super().__init__(**fields, transform=transform, data_type=data_type)  # type: ignore[call-arg]
         self._access = Access(cache)
         self._ttl = ttl

@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena import UsageError
+from alacena.engine.base.arguments import list_of
+from alacena.engine.base.scope import identifier
 from alacena.integrations.caller import ambient_ids
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class ContextFilter(logging.Filter):
 
     def __init__(self, fields: Iterable[str] = FIELDS, *, absent: str | None = "-") -> None:
         super().__init__()
-        self._fields = tuple(fields)
+        self._fields = tuple(identifier("fields", one) for one in list_of(fields, "fields", "names of fields"))
         self._absent = absent
 
     def filter(self, record: logging.LogRecord) -> bool:

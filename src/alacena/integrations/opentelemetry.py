@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.arguments import check_part
 from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, chosen
 from alacena.integrations.requirement import require_extra
 
@@ -39,7 +40,9 @@ def observe_cache(cache: Cache, *, meter: Meter | None = None, tenants: bool = F
     Returns:
         The instruments.
     """
-    meter = meter or get_meter("alacena")
+    check_part(cache, "cache", "snapshot", "a Cache")
+    meter = get_meter("alacena") if meter is None else meter
+    check_part(meter, "meter", "create_observable_counter", "a Meter of OpenTelemetry's")
     made: list[Any] = []
     for metric in chosen(tenants=tenants):
         make = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge

@@ -10,6 +10,10 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final, Protocol
 
+from alacena.engine.base.arguments import list_of
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.ttl import show
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -88,7 +92,11 @@ class PriceTable:
     def __init__(self, rows: Iterable[ModelPrice], otherwise: Prices | None = None) -> None:
         self._rows: dict[str, list[ModelPrice]] = {}
         # The newest first: the first row that holds on a day is then the one that counts.
-        for row in sorted(rows, key=lambda row: row.since, reverse=True):
+        given = list_of(rows, "rows", "ModelPrice")
+        for row in given:
+            if not isinstance(row, ModelPrice):
+                raise ArgumentError(f"rows must be a list of ModelPrice, and holds {show(row)}")
+        for row in sorted(given, key=lambda row: row.since, reverse=True):
             self._rows.setdefault(row.model, []).append(row)
         self._otherwise = otherwise
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.base.arguments import check_part
 from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, chosen
 from alacena.integrations.requirement import require_extra
 
@@ -119,6 +120,7 @@ async def fleet_page(cache: Cache, accept: str = "", *, tenants: bool = False) -
 
     Cost: 2 round trips.
     """
+    check_part(cache, "cache", "fleet", "an open Cache")
     members = await cache.fleet()
     registry = CollectorRegistry(auto_describe=False)
     snapshots = [member.snapshot for member in members if member.snapshot is not None and not member.is_stale]

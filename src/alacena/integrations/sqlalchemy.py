@@ -27,6 +27,7 @@ from alacena import (
     generate_resource_id_hash,
     get_current_tenant_id,
 )
+from alacena.engine.base.arguments import check_part, copy_mapping
 from alacena.integrations.requirement import require_extra
 
 with require_extra("alacena.integrations.sqlalchemy", "sqlalchemy", ("sqlalchemy", "2.0.30", "3")):
@@ -115,12 +116,13 @@ class CommitHooks:
     """
 
     def __init__(self, cache: Cache, rules: Mapping[type, Rule | str]) -> None:
+        check_part(cache, "cache", "invalidate", "an open Cache")
         self._cache = cache
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rules: dict[type, Rule] = {}
         self._tables: dict[Any, Rule] = {}
-        for model, given in rules.items():
+        for model, given in copy_mapping(rules, "rules", "a Rule or a data type by class").items():
             rule = Rule(given) if isinstance(given, str) else given
             mapper: Mapper[Any] = inspect(model)
             for name in rule.attributes:
@@ -306,6 +308,8 @@ async def write(
 
     Cost: 1 round trip to Redis before the block and 2 after it.
     """
+    check_part(cache, "cache", "write", "an open Cache")
+    check_part(session, "session", "begin", "an AsyncSession")
     async with (
         cache.write(tenant_id, *resources, document_ids=tuple(document_ids), hold_s=hold_s),
         session.begin(),
@@ -411,6 +415,7 @@ def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
     Raises:
         InvalidKeyError: The statement, a column's type or a bound value has no stable form.
     """
+    check_part(statement, "statement", "_generate_cache_key", "a statement, such as select(...)")
     if statement._generate_cache_key() is None:
         raise InvalidKeyError(
             "this statement cannot be told from others: a type or a construct in it says cache_ok=False or nothing"

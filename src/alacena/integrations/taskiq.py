@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena import CacheManager, configure
+from alacena.engine.base.arguments import check_part
 from alacena.integrations.caller import Serving, ambient_ids, ids_in, labels_of
 from alacena.integrations.requirement import require_extra
 
@@ -61,6 +62,7 @@ def open_in_workers(broker: AsyncBroker, **configuration: Any) -> None:
         broker: The broker.
         configuration: The arguments of `configure`; without any, the earlier configuration, else the environment.
     """
+    check_part(broker, "broker", "add_event_handler", "a broker of taskiq's")
 
     async def start(state: TaskiqState) -> None:
         if configuration:

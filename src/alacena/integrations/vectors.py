@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from alacena.common.cache.vectors import Vectors
+from alacena.engine.base.errors import ArgumentError
 from alacena.integrations.surroundings import digest, tenant_scope
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class CachedVectors:
         found = next((name for name in names if isinstance(name, str) and name.strip() and name != "unknown"), None)
         if found is None:
             kind = type(embedder).__name__
-            raise ValueError(f'{kind} does not say which model it is: pass model="...", as vectors are kept by model')
+            raise ArgumentError(
+                f'{kind} does not say which model it is: pass model="...", as vectors are kept by model'
+            )
         if dimensions is None and isinstance(own := getattr(embedder, "dimensions", None), int):
             dimensions = own
         return cls(access, found, revision, dimensions)

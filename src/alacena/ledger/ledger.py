@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import structs
 
-from alacena.coordination.coordination_context import exact, milliseconds
 from alacena.coordination.ready_tenants import ReadyTenants
 from alacena.coordination.trouble import Trouble
+from alacena.engine.base.arguments import exact, milliseconds
 from alacena.engine.base.closing import Deadline
 from alacena.engine.base.errors import (
     AlacenaError,
+    ArgumentError,
     BackendError,
     BackendUnavailableError,
     DecodeError,
@@ -29,6 +30,7 @@ from alacena.engine.base.errors import (
     ServerReplyError,
     UsageError,
 )
+from alacena.engine.base.ttl import show
 from alacena.engine.loading.load import in_source
 from alacena.engine.remote.backend import Script
 from alacena.ledger.authority import Authority
@@ -169,10 +171,13 @@ class Ledger:
             EncodeError: The metadata holds something that cannot be stored.
             BackendError: It is not known to be accounted for: repeat with the same key.
         """
+        # Not a set: a list in the place of the word has no hash, and would fail as that.
+        if mode not in ("fast", "safe", "durable"):
+            raise ArgumentError(f'mode must be "fast", "safe" or "durable", not {show(mode)}')
         if mode == "durable" and self._commits is None:
             raise UsageError("mode='durable' needs an authority: give the ledger one, or use 'safe'")
         paid = mode == "fast" and in_source()
-        what = f"{tenant_id!r}, {idempotency_key!r}: {tokens!r:.80} tokens of {model!r:.80}, {token_type!r:.80}"
+        what = f"{tenant_id!r:.80}, {idempotency_key!r:.80}: {tokens!r:.80} tokens of {model!r:.80}, {token_type!r:.80}"
         try:
             parts = whole_parts(parts)
             if tokens is None and parts is not None:
@@ -401,7 +406,7 @@ class Ledger:
             ValueError: It is no day or month, or both are given.
         """
         if day is not None and month is not None:
-            raise ValueError("give a day or a month, not both")
+            raise ArgumentError("give a day or a month, not both")
         key = self._key(tenant_id, "ever")
         if day is not None:
             key = self._key(tenant_id, "day", day_of(day))
@@ -418,7 +423,7 @@ class Ledger:
 
         Cost: 1 round trip, and 1 for each tenant that used tokens within the last hour or has any that wait.
         """
-        tenants = await self._ready_tenants.list_all(limit)
+        tenants = await self._ready_tenants.list_all(exact(limit, "limit", least=1))
         found: dict[str, int] = {}
         for at in range(0, len(tenants), _ASKED_AT_ONCE):
             some = tenants[at : at + _ASKED_AT_ONCE]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from alacena.coordination.coordination_context import exact
-from alacena.engine.base.errors import DecodeError, EncodeError
+from alacena.engine.base.arguments import copy_mapping, exact
+from alacena.engine.base.errors import ArgumentError, DecodeError, EncodeError
 from alacena.engine.base.scope import identifier, tenant_text
+from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -150,7 +151,7 @@ def whole(amount: Any, name: str) -> int:
         ValueError: It is none.
     """
     if amount is None:
-        raise ValueError(
+        raise ArgumentError(
             f"{name} must be an integer, not None: the provider gave no usage. Ask it for usage (OpenAI's streams: "
             'stream_options={"include_usage": True}), or pass an estimate'
         )
@@ -167,11 +168,12 @@ def whole_parts(parts: Mapping[str, Any] | None) -> dict[str, int] | None:
     Raises:
         ValueError: A name is blank, or a number none.
     """
-    if not parts:
+    if parts is None:
         return None
+    parts = copy_mapping(parts, "parts", "tokens by kind")
     for name in parts:
         if not isinstance(name, str) or not name.strip() or name == COST or len(name) > _LONGEST_PART:
-            raise ValueError(f"a part is named by a word, such as 'input' or 'output', not {name!r:.80}")
+            raise ArgumentError(f"a part is named by a word, such as 'input' or 'output', not {name!r:.80}")
     amounts = {name: whole(amount, f"parts[{name!r}]") for name, amount in parts.items()}
     return {name: amount for name, amount in amounts.items() if amount} or None
 
@@ -191,7 +193,7 @@ def micros(cost: Decimal | float | str | None) -> int:
             raise InvalidOperation  # noqa: TRY301 - one message for all that is no amount
         return exact(int((amount * _MICROS).to_integral_value(ROUND_HALF_EVEN)), "cost in millionths", least=0)
     except InvalidOperation:
-        raise ValueError(f"cost must be an amount of money, such as Decimal('0.0024'), not {cost!r:.80}") from None
+        raise ArgumentError(f"cost must be an amount of money, such as Decimal('0.0024'), not {cost!r:.80}") from None
 
 
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -219,7 +221,7 @@ def _plain(value: Any) -> Any:
             return found()
     held = getattr(value, "__dict__", None)
     if not isinstance(held, dict) or isinstance(value, type) or callable(value):
-        raise TypeError(f"a {type(value).__name__} has no form in JSON")
+        raise ArgumentError(f"a {type(value).__name__} has no form in JSON")
     return {name: one for name, one in held.items() if not name.startswith("_")}
 
 
@@ -242,6 +244,8 @@ def check_usage(usage: Usage) -> Usage:
         MissingTenantError: No tenant.
         ValueError: Negative or inexact tokens; a blank model, type, operation or key.
     """
+    if not isinstance(usage.saved, bool):
+        raise ArgumentError(f"saved must be True or False, not {show(usage.saved)}")
     names = {name: identifier(name, getattr(usage, name)) for name in ("model", "token_type", "operation")}
     parts = {name: getattr(usage, name) for name in _PLACES}
     given = {name: identifier(name, part) for name, part in parts.items() if part is not None and part != ""}
@@ -249,7 +253,7 @@ def check_usage(usage: Usage) -> Usage:
     exact(usage.tokens, "tokens", least=0)
     for name, longest in _LONGEST.items():
         if len(_bytes(getattr(usage, name))) > longest:
-            raise ValueError(f"{name} must be at most {longest} bytes")
+            raise ArgumentError(f"{name} must be at most {longest} bytes")
     return usage
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from alacena.engine.base.arguments import check_part, exact, finite_seconds, text_id
 from alacena.engine.base.errors import SettingsError
 from alacena.engine.base.scope import identifier
-from alacena.sources.surroundings import check_tenant
+from alacena.sources.surroundings import check_name, check_tenant, split_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 CLAIMS = "request.jwt.claims"
 """Where PostgREST puts the claims of a token, and where policies written for Supabase read them."""
 # Postgres cuts a longer name off without an error, and would read another table.
-MAX_IDENTIFIER_BYTES = 63
 
 
 async def create_pool(
@@ -52,7 +52,12 @@ async def create_pool(
         TimeoutError: It did not answer in ``connect_timeout_s``.
     """
     asyncpg = _import_asyncpg()
+    if not isinstance(dsn, str):
+        raise SettingsError(f"the DSN must be text, not a {type(dsn).__name__}: {_DSN_MEND}")
     _check_dsn(dsn)
+    min_size, max_size = exact(min_size, "min_size", least=0), exact(max_size, "max_size", least=1)
+    finite_seconds(connect_timeout_s, "connect_timeout_s")
+    finite_seconds(command_timeout_s, "command_timeout_s")
     if not 0 <= min_size <= max_size or max_size < 1:
         raise SettingsError(f"min_size ({min_size}) must be between 0 and max_size ({max_size}), which is at least 1")
 
@@ -156,7 +161,9 @@ async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") 
         MissingTenantError: The tenant is blank.
         TenantMismatchError: The code runs for another tenant.
     """
-    claims = _to_json({"role": role, "tenant_id": check_tenant(tenant_id)})
+    check_part(pool, "pool", "acquire", "a pool of asyncpg's, as create_pool() gives it")
+    role = text_id("role", role)
+    claims = _to_json({"role": role, "tenant_id": text_id("tenant_id", check_tenant(tenant_id))})
     async with pool.acquire() as connection, connection.transaction():
         # `true`: for this transaction only. The pool gives the connection to another tenant next.
         await connection.execute("select set_config($1, $2, true), set_config('role', $3, true)", CLAIMS, claims, role)
@@ -179,7 +186,7 @@ def row_loader(
     Raises:
         ValueError: A name is not one that Postgres could have.
     """
-    name = ".".join(_identifier(part) for part in table.split("."))
+    name = ".".join(_identifier(part) for part in split_name(table))
     # Columns are cast and ids are not: an id that is no number or UUID finds no row, in place of a server's error.
     conditions = f"{_identifier(id_column)}::text = $1 and {_identifier(tenant_column)}::text = $2"
     statement = f"select * from {name} where {conditions} limit 1"  # noqa: S608 - quoted identifiers, bound values
@@ -193,6 +200,4 @@ def row_loader(
 
 
 def _identifier(name: str) -> str:
-    if not name.strip() or "\0" in name or len(name.encode()) > MAX_IDENTIFIER_BYTES:
-        raise ValueError(f"not a name of a table or column (1 to {MAX_IDENTIFIER_BYTES} bytes): {name!r}")
-    return '"' + name.replace('"', '""') + '"'
+    return '"' + check_name(name).replace('"', '""') + '"'

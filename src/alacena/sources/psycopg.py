@@ -9,10 +9,11 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.arguments import check_part, text_id
 from alacena.engine.base.errors import SettingsError
 from alacena.engine.base.scope import identifier
-from alacena.sources.postgres import CLAIMS, MAX_IDENTIFIER_BYTES
-from alacena.sources.surroundings import check_tenant
+from alacena.sources.postgres import CLAIMS
+from alacena.sources.surroundings import check_name, check_tenant, split_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,7 +40,9 @@ async def as_tenant(
         MissingTenantError: The tenant is blank.
         TenantMismatchError: The code runs for another tenant.
     """
-    claims = json.dumps({"role": role, "tenant_id": check_tenant(tenant_id)})
+    check_part(pool, "pool", "connection", "an open AsyncConnectionPool")
+    role = text_id("role", role)
+    claims = json.dumps({"role": role, "tenant_id": text_id("tenant_id", check_tenant(tenant_id))})
     async with pool.connection() as connection, connection.transaction():
         # `true`: for this transaction only. The pool gives the connection to another tenant next.
         await connection.execute(
@@ -72,12 +75,10 @@ def row_loader(
         raise SettingsError("psycopg is not installed: pip install 'alacena[psycopg]'") from error
 
     def name(part: str) -> sql.Identifier:
-        if not part.strip() or "\0" in part or len(part.encode()) > MAX_IDENTIFIER_BYTES:
-            raise ValueError(f"not a name of a table or column (1 to {MAX_IDENTIFIER_BYTES} bytes): {part!r}")
-        return sql.Identifier(part)
+        return sql.Identifier(check_name(part))
 
     statement = sql.SQL("select * from {} where {}::text = %s and {}::text = %s limit 1").format(
-        sql.SQL(".").join(name(part) for part in table.split(".")), name(id_column), name(tenant_column)
+        sql.SQL(".").join(name(part) for part in split_name(table)), name(id_column), name(tenant_column)
     )
 
     async def load_row(resource_id: str, tenant_id: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 from alacena.engine.base.errors import InvalidKeyError, SettingsError, UsageError
 from alacena.engine.base.scope import identifier
+from alacena.engine.base.ttl import show
 from alacena.sources.surroundings import check_tenant
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class StorageDownloads:
     ) -> None:
         for name, limit in (("max_files", max_files), ("max_bytes", max_bytes)):
             if type(limit) is not int or limit < 1:
-                raise SettingsError(f"{name} must be a whole number of at least 1, not {limit!r}")
+                raise SettingsError(f"{name} must be a whole number of at least 1, not {show(limit)}")
         self._bucket = bucket
         self._max_files = max_files
         self._max_bytes = max_bytes

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from alacena.engine.base.errors import TenantMismatchError
+from contextlib import suppress
+from typing import Final
+
+from alacena.engine.base.errors import ArgumentError, TenantMismatchError
 from alacena.engine.base.scope import tenant_text
 from alacena.engine.base.surroundings import Surroundings
+from alacena.engine.base.ttl import show
+
+MAX_IDENTIFIER_BYTES: Final = 63
+"""Postgres cuts longer names off."""
+
+
+def check_name(given: object) -> str:
+    """Returns the name of a table or column, if Postgres could have it.
+
+    Raises:
+        ArgumentError: It could not.
+    """
+    if isinstance(given, str) and given.strip() and "\0" not in given:
+        with suppress(UnicodeEncodeError):  # a lone surrogate is in no name
+            if len(given.encode()) <= MAX_IDENTIFIER_BYTES:
+                return given
+    raise ArgumentError(f"not a name of a table or column (1 to {MAX_IDENTIFIER_BYTES} bytes): {show(given)}")
+
+
+def split_name(given: object) -> list[str]:
+    """Returns the parts of a table's name, which may have its schema in front; each is still to be checked."""
+    return given.split(".") if isinstance(given, str) else [check_name(given)]
 
 
 def check_tenant(tenant_id: str) -> str:

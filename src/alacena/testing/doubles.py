@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from alacena.engine.base.arguments import text_id
+from alacena.engine.base.errors import ArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,7 +38,7 @@ class FakeEnvironment:
         self._now = now
         self._wall = wall
         # With a word before it: another generator with the same seed must not give the same numbers.
-        self._random = random.Random(f"fake/{seed}")  # noqa: S311 - reproducible on purpose
+        self._random = random.Random(f"fake/{text_id('seed', seed)}")  # noqa: S311 - reproducible on purpose
 
     def random(self) -> float:
         """Returns a float in ``[0, 1)`` from the seed."""
@@ -52,7 +55,7 @@ class FakeEnvironment:
             ValueError: ``seconds`` is negative; only the wall clock can go back, see `step_wall`.
         """
         if seconds < 0:
-            raise ValueError("now() never goes back; step_wall() sets the wall clock")
+            raise ArgumentError("now() never goes back; step_wall() sets the wall clock")
         self._now += seconds
         self._wall += seconds
 

@@ -12,6 +12,10 @@ import struct
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
+from alacena.engine.base.arguments import exact
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.ttl import show
+
 Address: TypeAlias = tuple[str, int] | str
 """``(host, port)``, or the path of a unix socket."""
 
@@ -84,6 +88,10 @@ class _ProxyChannel:
                 writer.close()
 
 
+def _is_place(address: object) -> bool:
+    return isinstance(address, tuple) and [type(part) for part in address] == [str, int]
+
+
 class FaultProxy:
     """A proxy in front of a real server.
 
@@ -109,6 +117,12 @@ class FaultProxy:
     """
 
     def __init__(self, target: Address, *, listen: Address = ("127.0.0.1", 0), seed: int = 0) -> None:
+        # Checked here: where the proxy starts to listen, nothing tells which address is meant.
+        for name, address in (("target", target), ("listen", listen)):
+            if not (isinstance(address, str) and address) and not _is_place(address):
+                raise ArgumentError(
+                    f'{name} must be ("127.0.0.1", 6379), or the path of a unix socket, not {show(address)}'
+                )
         self.up = Faults()
         self.down = Faults()
         self.accept_delay_s = 0.0
@@ -116,7 +130,7 @@ class FaultProxy:
         self.accepted = 0
         self._target = target
         self._listen = listen
-        self._chance = random.Random(seed)  # noqa: S311 - reproducible on purpose
+        self._chance = random.Random(exact(seed, "seed"))  # noqa: S311 - reproducible on purpose
         self._server: asyncio.Server | None = None
         self._channels: dict[_ProxyChannel, None] = {}
         self._handlers: set[asyncio.Task[None]] = set()
@@ -156,7 +170,7 @@ class FaultProxy:
         address = self.address
         if isinstance(address, tuple):
             return address[1]
-        raise ValueError("the proxy listens on a unix socket: use its address")
+        raise ArgumentError("the proxy listens on a unix socket: use its address")
 
     @property
     def connections(self) -> int:

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from alacena.engine.base.arguments import list_of
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.ttl import real_number, show
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -145,7 +149,13 @@ def check(history: Iterable[Operation], bound_s: float, *, own_bound_s: float = 
     Returns:
         The violations and how stale reads were.
     """
-    operations = list(history)
+    operations = list_of(history, "history", "operations")
+    for one in operations:
+        if not isinstance(one, Operation):
+            raise ArgumentError(f"history must be a list of Operation, and holds {show(one)}")
+    for name, bound in (("bound_s", bound_s), ("own_bound_s", own_bound_s)):
+        if real_number(bound) is None:
+            raise ArgumentError(f"{name} must be a number of seconds, not {show(bound)}")
     by_key: dict[str, list[Operation]] = {}
     by_actor: dict[tuple[str, str], list[Operation]] = {}
     for operation in operations:
@@ -183,7 +193,15 @@ def _judge(
 
 def dump(operation: Operation) -> str:
     """Returns an operation as one line of JSON, for the log of a real process."""
+    if not isinstance(operation, Operation):
+        raise ArgumentError(f"operation must be an Operation, not {show(operation)}")
     return msgspec.json.encode(operation).decode()
+
+
+def _is_text(line: object) -> bool:
+    if not isinstance(line, str | bytes):
+        raise ArgumentError(f"lines must be a list of text, and holds {show(line)}")
+    return True
 
 
 def load(lines: Iterable[str | bytes]) -> list[Operation]:
@@ -192,13 +210,13 @@ def load(lines: Iterable[str | bytes]) -> list[Operation]:
     Raises:
         ValueError: A line before the last is no operation.
     """
-    texts = [line for line in lines if line.strip()]
+    texts = [line for line in list_of(lines, "lines", "lines") if _is_text(line) and line.strip()]
     decode = msgspec.json.Decoder(Operation).decode
     operations: list[Operation] = []
     for number, line in enumerate(texts, 1):
         try:
             operations.append(decode(line))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeEncodeError) as error:
             if number < len(texts):
-                raise ValueError(f"line {number} is no operation: {error}") from error
+                raise ArgumentError(f"line {number} is no operation: {error}") from error
     return operations

@@ -6,6 +6,10 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, TypeAlias
 
+from alacena.engine.base.arguments import check_part, exact, finite_seconds, list_of
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.ttl import show
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -22,7 +26,12 @@ async def play(proxy: FaultProxy, steps: list[Step]) -> None:
         proxy: The proxy to break.
         steps: Each a pause in seconds and an action, such as ``(0.5, FaultProxy.reset)``.
     """
-    for pause_s, action in steps:
+    for step in list_of(steps, "steps", "pauses and actions"):
+        if not isinstance(step, tuple) or len(step) != 2 or not callable(step[1]):
+            raise ArgumentError(
+                f"a step must be a pause and an action, such as (0.5, FaultProxy.reset), not {show(step)}"
+            )
+        pause_s, action = step
         await asyncio.sleep(pause_s)
         result = action(proxy)
         if result is not None:
@@ -41,7 +50,9 @@ async def torment(proxy: FaultProxy, *, duration_s: float, every_s: float, seed:
     Returns:
         The names of the faults, in their order.
     """
-    chance = random.Random(seed)  # noqa: S311 - reproducible on purpose
+    check_part(proxy, "proxy", "calm", "a FaultProxy")
+    duration_s, every_s = finite_seconds(duration_s, "duration_s"), finite_seconds(every_s, "every_s")
+    chance = random.Random(exact(seed, "seed"))  # noqa: S311 - reproducible on purpose
     loop = asyncio.get_running_loop()
     until = loop.time() + duration_s
     done: list[str] = []

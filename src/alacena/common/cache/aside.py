@@ -23,6 +23,8 @@ from alacena.constants import (
     SOURCE_SUPABASE,
 )
 from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
+from alacena.engine.base.arguments import check_callable, copy_mapping
+from alacena.engine.base.errors import ArgumentError
 from alacena.engine.loading.load import source_name
 
 if TYPE_CHECKING:
@@ -146,9 +148,8 @@ async def get_with_cache_aside(
                 metrics["resource_id"] = resource_id
                 metrics["latency_ms"] = metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
                 return value, metrics
-    if (serializer is None) != (deserializer is None):
-        msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
-        raise TypeError(msg)
+    _check_functions(serializer=serializer, deserializer=deserializer, validation_func=validation_func)
+    metadata = None if metadata is None else copy_mapping(metadata, "metadata", "what the metrics give back")
     sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
     # Inside a generator the ambient tenant is an object. It equals no key, so memory has missed, and is settled here.
     scope = scope_of(settle_value(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
@@ -158,6 +159,15 @@ async def get_with_cache_aside(
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
     _give_back(metrics, idempotency_key, metadata)
     return value, metrics
+
+
+def _check_functions(**functions: Any) -> None:
+    for name, function in functions.items():
+        if function is not None:
+            check_callable(function, name, f"def {name}(value)")
+    if (functions["serializer"] is None) != (functions["deserializer"] is None):
+        msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
+        raise ArgumentError(msg)
 
 
 def _find_named_tenant(tenant_id: str | None, ctx: Any) -> str | None:

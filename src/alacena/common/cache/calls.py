@@ -10,7 +10,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
-from alacena.engine.base.errors import InvalidKeyError
+from alacena.engine.base.errors import ArgumentError, InvalidKeyError
 from alacena.engine.base.scope import identifier
 from alacena.engine.codec import identity
 from alacena.engine.codec.attributes import is_derived, slots_of
@@ -288,19 +288,21 @@ def _state(instance: Any) -> dict[str, Any]:
 def _check(function: Any) -> None:
     if isinstance(function, classmethod | staticmethod | property):
         kind = type(function).__name__
-        raise TypeError(f"write @{kind} above @cached(...), not below: @cached takes the function itself")
+        raise ArgumentError(f"write @{kind} above @cached(...), not below: @cached takes the function itself")
     target = function
     while isinstance(target, functools.partial):
         target = target.func
     if not callable(target):
-        raise TypeError(f"@cached takes an async function, not {function!r:.80}")
+        raise ArgumentError(f"@cached takes an async function, not {function!r:.80}")
     name = getattr(target, "__qualname__", repr(target))
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
-        raise TypeError(
+        raise ArgumentError(
             f"{name} is a generator, and its items can be read only once: cache an async function that returns the "
             "whole list, and let the generator yield from that"
         )
     if not inspect.iscoroutinefunction(target):
-        raise TypeError(f"{name} is not async: write `async def`, or wrap it in an async function (asyncio.to_thread)")
+        raise ArgumentError(
+            f"{name} is not async: write `async def`, or wrap it in an async function (asyncio.to_thread)"
+        )
     if not hasattr(target, "__qualname__"):
-        raise TypeError(f"{name} has no name that is the same in every process: wrap it in an async function")
+        raise ArgumentError(f"{name} has no name that is the same in every process: wrap it in an async function")

@@ -13,6 +13,10 @@ from alacena.common.context.block import Context
 from alacena.common.context.decorators import INFO_NAMES, find_tenant_info
 from alacena.common.context.vars import agree_on_tenant
 from alacena.engine import UNCHANGED, UNSET
+from alacena.engine.base.arguments import check_callable
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.scope import identifier, several
+from alacena.engine.base.ttl import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -80,17 +84,20 @@ def cached(
             ``ignore`` names a parameter that it does not have.
     """
     if data_type is not None and not isinstance(data_type, str):
-        raise TypeError('write @cached("data_type") or @cached(), with parentheses')
+        raise ArgumentError('write @cached("data_type") or @cached(), with parentheses')
+    if key is not None:
+        check_callable(key, "key", "def key(document_id)")
+    lifetime = checked(ttl)
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> CachedFunction[P, R]:
         # A text is iterable too, and its letters would be the tags.
-        names = (tags,) if isinstance(tags, str) else tuple(tags)
-        left_out = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        names = tuple(identifier("tag", tag) for tag in several(tags))
+        left_out = tuple(identifier("ignore", name) for name in several(ignore))
         shape = CallShape(function, frozenset((*_IGNORED, *left_out)))
         if strange := [name for name in left_out if name not in _OBJECTS and not shape.takes(name)]:
             has = ", ".join(shape.signature.parameters)
-            raise TypeError(f"{shape.name} has no parameter {strange[0]!r}, which ignore= names: it has {has}")
-        return CachedFunction(function, data_type or shape.name, ttl, key, names, shape)
+            raise ArgumentError(f"{shape.name} has no parameter {strange[0]!r}, which ignore= names: it has {has}")
+        return CachedFunction(function, data_type or shape.name, lifetime, key, names, shape)
 
     return decorate
 

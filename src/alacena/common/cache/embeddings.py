@@ -18,6 +18,8 @@ from alacena.common.cache.vectors import Vectors, list_vectors
 from alacena.common.context import Context
 from alacena.common.runtime import PROCESS
 from alacena.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
+from alacena.engine.base.arguments import check_callable
+from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
@@ -40,11 +42,21 @@ def embedding_id(
     input_type: str | None = None,
 ) -> str:
     """Returns the resource id of a text's embedding: another one for another model, revision, length or use of the text."""
-    return _embedding_ids((text,), model_name, revision, dimensions, input_type)[0]
+    named = _words(model_name, revision, input_type)
+    return _embedding_ids(_as_texts([text]), *named, _count(dimensions, "dimensions"))[0]
+
+
+def _words(model_name: Any, revision: Any, input_type: Any) -> tuple[str, str | None, str | None]:
+    """Returns the words of an embedding's identity as text, so that equal ones make equal ids."""
+    return (
+        identifier("model_name", model_name),
+        None if revision is None else identifier("revision", revision),
+        None if input_type is None else identifier("input_type", input_type),
+    )
 
 
 def _embedding_ids(
-    texts: Iterable[str], model_name: str, revision: str | None, dimensions: int | None, input_type: str | None
+    texts: Iterable[str], model_name: str, revision: str | None, input_type: str | None, dimensions: int | None
 ) -> list[str]:
     """Returns the digest of an embedding's identity, as a JSON list, behind the model's name."""
     # Without a use the list is one shorter: ids that were made before there was such a word stay as they are.
@@ -64,7 +76,7 @@ def _count(value: Any, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, or None, not {value!r:.80}")
+        raise ArgumentError(f"{name} must be an integer of at least 1, or None, not {value!r:.80}")
     return int(value)
 
 
@@ -76,15 +88,15 @@ def _as_texts(texts: Any) -> list[str]:
     """
     if isinstance(texts, str | bytes):
         msg = "texts is one text, whose letters would be embedded one by one: give a list of strings, [text]"
-        raise TypeError(msg)
+        raise ArgumentError(msg)
     if isinstance(texts, Mapping) or not hasattr(texts, "__iter__"):
         msg = f"texts is a list of strings: this is a {type(texts).__name__}"
-        raise TypeError(msg)
+        raise ArgumentError(msg)
     made = list(texts)
     for position, text in enumerate(made):
         if not isinstance(text, str):
             msg = f"texts is a list of strings: something else is among them, a {type(text).__name__} at {position}"
-            raise TypeError(msg)
+            raise ArgumentError(msg)
     return made
 
 
@@ -154,16 +166,13 @@ async def get_embeddings_batch_with_cache(
     started = PROCESS.now()
     texts = _as_texts(texts)
     batch_size, dimensions = _count(batch_size, "batch_size"), _count(dimensions, "dimensions")
-    model_name = identifier("model_name", model_name)
-    revision, input_type = (
-        None if word is None else identifier(name, word)
-        for name, word in (("revision", revision), ("input_type", input_type))
-    )
+    model_name, revision, input_type = _words(model_name, revision, input_type)
+    check_callable(embedding_provider, "embedding_provider", "async def provider(texts)")
     if inspect.isasyncgenfunction(embedding_provider):
         msg = "the embedding provider is an async generator: collect what it yields and return it as a list"
-        raise TypeError(msg)
+        raise ArgumentError(msg)
     scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions, ctx=ctx)
-    ids = _embedding_ids(texts, model_name, revision, dimensions, input_type)
+    ids = _embedding_ids(texts, model_name, revision, input_type, dimensions)
     by_id = dict(zip(ids, texts, strict=True))
     provider = _Provider(embedding_provider, by_id, scope.tenant_id, model_name, dimensions)
     found: Mapping[str, Any] = {}

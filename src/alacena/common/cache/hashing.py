@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from alacena.engine.base.errors import ArgumentError
+
 
 def generate_resource_id_hash(data: Any) -> str:
     """Returns a resource id for any text or structure: 64 hexadecimal digits, equal for equal data, in every process.
@@ -46,12 +48,12 @@ def _stable(value: Any) -> Any:
     if isinstance(value, date | time | timedelta | Decimal | UUID):
         return {type(value).__name__: str(value)}
     msg = f"cannot hash a {type(value).__name__}: pass text, or its identity as text, numbers, lists and dicts"
-    raise TypeError(msg)
+    raise ArgumentError(msg)
 
 
 def _stable_dict(value: dict[Any, Any]) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
-            msg = f"cannot hash a dict with the key {key!r}: keys must be strings"
-            raise TypeError(msg)
+            msg = f"cannot hash a dict with the key {key!r:.80}: keys must be strings"
+            raise ArgumentError(msg)
     return {"dict": {key: _stable(item) for key, item in value.items()}}  # nested, so no dict looks like a marked value

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 from alacena.common import runtime
 from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metrics import METRICS
-from alacena.common.cache.tenancy import check_data, tenant_of
+from alacena.common.cache.tenancy import check_data, scope_of, tenant_of
 from alacena.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
+from alacena.engine.base.arguments import copy_mapping, list_of
+from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.keys import collection_tag, document_tag, document_text
 from alacena.engine.base.lineage import ANSWER_TYPES
+from alacena.engine.base.scope import identifier
+from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
 
     from alacena.common.context import Context
     from alacena.engine.base.keys import DocumentId
+
+_RELATED = frozenset({"data_type", "resource_id", "agent_id", "conversation_id", "collection_id"})
+"""What a dict of `invalidate_coordinated` may name."""
 
 
 async def invalidate_resource_cache(
@@ -62,9 +69,10 @@ async def invalidate_coordinated(
     """
     scope = {"agent_id": agent_id, "conversation_id": conversation_id, "collection_id": collection_id}
     wanted: list[dict[str, Any]] = [{"data_type": primary_data_type, "resource_id": primary_resource_id, **scope}]
-    wanted += [dict(related) for related in related_invalidations or ()]
-    # _invalidate demands a data type. CacheManager.invalidate takes a missing one for all types, and a related dict
-    # that forgot it could end the whole tenant.
+    related = [] if related_invalidations is None else list_of(related_invalidations, "related_invalidations", "dicts")
+    wanted += map(_check_related, related)
+    for one in wanted:
+        _check_wanted(tenant_id, **one)
     counts = await asyncio.gather(*(_invalidate(tenant_id, **one) for one in wanted))
     METRICS.add(primary_data_type, METRIC_CACHE_INVALIDATION_COORDINATED, sum(counts))
     return _add_up(zip((str(one["data_type"]) for one in wanted), counts, strict=True))
@@ -103,7 +111,7 @@ async def invalidate_document_update(
 
     Cost: 1 round trip for each kind, all under way together.
     """
-    known = metadata or {}
+    known = {} if metadata is None else copy_mapping(metadata, "metadata", "the document's fields")
     tenant_id = tenant_of(tenant_id, ctx)
     # Metadata comes with a document, often a stranger's: it may confirm the tenant and never chooses it.
     check_data({"metadata": known}, tenant_id)
@@ -111,17 +119,20 @@ async def invalidate_document_update(
     collection_id = _first_named(collection_id, known.get("collection_id"))
     if document_id is None and collection_id is None:
         msg = "nothing names the document: pass document_id=..., collection_id=..., or metadata= with one of them"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
+    # Both before the first coroutine is made: an id that is none would leave it behind, never awaited.
+    of_document = () if document_id is None else (document_tag(document_id),)
+    of_collection = () if collection_id is None else (collection_tag(collection_id), collection_tag(None))
     work: dict[str, Any] = {}
     own = None
     if document_id is not None:
         work["document"] = CacheManager.invalidate(tenant_id, "document", document_text(document_id))
-        own = _end_known_tags(tenant_id, (document_tag(document_id),))
+        own = _end_known_tags(tenant_id, of_document)
     if collection_id is not None:
         for data_type in ANSWER_TYPES:
             work[data_type] = CacheManager.invalidate(tenant_id, data_type, collection_id=collection_id)
         # The second tag is on answers that were stored for no collection: they may rest on this one as well.
-        work["undocumented"] = _end_known_tags(tenant_id, (collection_tag(collection_id), collection_tag(None)))
+        work["undocumented"] = _end_known_tags(tenant_id, of_collection)
     names = [*work] if own is None else [*work, "dependents"]
     return _add_up(zip(names, await _together(own, work.values()), strict=True))
 
@@ -150,12 +161,13 @@ async def invalidate_chunk_cache(
     tenant_id = tenant_of(tenant_id, ctx)
     ids = [("chunk", chunk_id), ("embedding", chunk_id)]
     if model_name is not None:
-        ids.append(("embedding", f"{model_name}:{chunk_id}"))
+        ids.append(("embedding", f"{identifier('model_name', model_name)}:{identifier('chunk_id', chunk_id)}"))
+    tags = () if document_id is None else (document_tag(document_id),)
     work = [(kind, CacheManager.invalidate(tenant_id, kind, one, collection_id=collection_id)) for kind, one in ids]
     kinds = [kind for kind, _ in work]
     own = None
     if document_id is not None:
-        own = _end_known_tags(tenant_id, (document_tag(document_id),))
+        own = _end_known_tags(tenant_id, tags)
         kinds.append("dependents")
     counts = await _together(own, [one for _, one in work])
     METRICS.add("chunk", METRIC_CHUNK_CACHE_INVALIDATION, sum(counts))
@@ -181,6 +193,30 @@ async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:
     """Ends the entries with tags, and returns how many of the tags anything was stored under."""
     cache = await runtime.opened()
     return await cache.invalidate_known(tenant_of(tenant_id), tags=tags)
+
+
+def _check_related(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what else is to be ended, checked.
+
+    Raises:
+        ArgumentError: It is no mapping of names that are known, or names no data type.
+    """
+    one = copy_mapping(given, "each of related_invalidations", "data_type, resource_id and ids of a scope")
+    # CacheManager.invalidate takes a missing data type for all types: a dict that forgot it could end the whole tenant.
+    if one.get("data_type") is None or not one.keys() <= _RELATED:
+        raise ArgumentError(
+            f"each of related_invalidations needs a data_type, and may have {', '.join(sorted(_RELATED))}, "
+            f"not {show(sorted(one))}"
+        )
+    return one
+
+
+def _check_wanted(tenant_id: str | None, data_type: str, resource_id: str | None = None, **scope: Any) -> None:
+    """Refuses what cannot be ended, before the first of several is: ``CacheManager.invalidate`` would refuse it alone."""
+    identifier("data_type", data_type)
+    scope_of(tenant_id, **scope)
+    if resource_id is not None:
+        identifier("resource_id", resource_id)
 
 
 async def _invalidate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import get_ident
@@ -17,11 +16,14 @@ from alacena.common.context.vars import ambient_tenant
 from alacena.common.runtime import PROCESS
 from alacena.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.engine import MISSING, UNSET, Scope
-from alacena.engine.api.many import check_values
+from alacena.engine.base.arguments import check_values
+from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.remote_tier import NOT_FOUND
+from alacena.engine.base.scope import several
+from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from alacena.engine import Cache, Claim, Reading, Settings, TtlOrUnset
     from alacena.engine.base.keys import DocumentId
@@ -236,7 +238,7 @@ class CacheManager(Primitives):
             return any(await asyncio.gather(*(holder.delete(name, tenant_id=tenant) for holder in holders)))
         if data_type is None or resource_id is None:
             msg = "write delete(data_type, resource_id, tenant_id), or delete(key=...) for a list, a set or a flag"
-            raise TypeError(msg)
+            raise ArgumentError(msg)
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
         deleted = await cache.delete(data_type, resource_id, scope)
         # set_if_not_exists keeps these as flags and not as entries, and code gives them back by delete().
@@ -313,11 +315,12 @@ class CacheManager(Primitives):
             ValueError: There is no such scope, or the id that it needs is missing.
         """
         ids = {"agent": agent_id, "conversation": conversation_id, "collection": collection_id, "user": user_id}
+        if not isinstance(scope, str) or scope not in ("tenant", *ids):
+            raise ArgumentError(f"invalidate_cache(scope={show(scope)}): scopes are tenant, {', '.join(ids)}")
         if scope == "tenant":
             return await CacheManager.invalidate(tenant_id)
-        if ids.get(scope) is None:
-            msg = f"invalidate_cache(scope={scope!r}) needs {scope}_id=; scopes are tenant, {', '.join(ids)}"
-            raise ValueError(msg)
+        if ids[scope] is None:
+            raise ArgumentError(f"invalidate_cache(scope={scope!r}) needs {scope}_id=")
         return await CacheManager.invalidate(tenant_id, **{f"{scope}_id": ids[scope]})  # type: ignore[arg-type]
 
     @staticmethod
@@ -337,7 +340,7 @@ class CacheManager(Primitives):
         Cost: 1 round trip a node for each 1,000 ids.
         """
         scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
-        return await (await runtime.opened()).get_many(data_type, tuple(resource_ids), scope)
+        return await (await runtime.opened()).get_many(data_type, resource_ids, scope)
 
     @staticmethod
     async def set_many(
@@ -517,10 +520,8 @@ class CacheManager(Primitives):
 
 
 def _documents(document_id: DocumentId | None, document_ids: Iterable[DocumentId]) -> tuple[Any, ...]:
-    # A text is iterable too, and its letters would be documents.
-    is_one = isinstance(document_ids, str) or not isinstance(document_ids, Iterable)
-    several = (document_ids,) if is_one else tuple(document_ids)
-    return several if document_id is None else (document_id, *several)
+    given = tuple(several(document_ids))
+    return given if document_id is None else (document_id, *given)
 
 
 _INSTANCE: Final = CacheManager()

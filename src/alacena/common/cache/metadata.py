@@ -8,7 +8,8 @@ from alacena.common.cache.tenancy import tenant_in_context
 from alacena.common.context import Context, get_full_context
 from alacena.common.context.vars import agree_on_tenant
 from alacena.common.runtime import PROCESS
-from alacena.engine.base.errors import MissingTenantError
+from alacena.engine.base.arguments import copy_mapping
+from alacena.engine.base.errors import ArgumentError, MissingTenantError
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def standardize_llama_metadata(
         ValueError: There is no tenant anywhere (`MissingTenantError`), a chunk has no document, or an id is neither text
             nor a number nor a UUID (`InvalidKeyError`).
     """
-    standard = dict(metadata or {})
+    standard = {} if metadata is None else copy_mapping(metadata, "metadata", "a document's fields")
     tenant = _agree_on_tenant(tenant_id, ctx, standard.get("tenant_id"))
     given = {
         "tenant_id": tenant,
@@ -123,6 +124,8 @@ def _surroundings(ctx: Any) -> dict[str, Any]:
 
 def _chunk_name(chunk_id: str, document_id: str | None) -> str:
     if document_id is None or _blank(document_id):
-        msg = f"chunk {chunk_id!r} has no document: pass document_id=... (text, an int or a UUID) with every chunk_id"
-        raise ValueError(msg)
+        msg = (
+            f"chunk {chunk_id!r:.80} has no document: pass document_id=... (text, an int or a UUID) with every chunk_id"
+        )
+        raise ArgumentError(msg)
     return f"{document_id}_{chunk_id}" if chunk_id.removeprefix("-").isdecimal() else chunk_id

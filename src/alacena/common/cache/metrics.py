@@ -12,6 +12,9 @@ from alacena.constants import (
     METRIC_CACHE_SIZE,
     METRIC_LATENCY,
 )
+from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.scope import identifier
+from alacena.engine.base.ttl import is_finite, real_number, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,13 +110,17 @@ async def track_cache_metrics(
 
     Cost: 0 round trips.
     """
+    data_type = identifier("data_type", data_type)
     if operation is None:
-        METRICS.add(data_type, metric_type, float(value))
+        METRICS.add(data_type, identifier("metric_type", metric_type), _number(value, "value"))
         return
+    operation = identifier("operation", operation)
+    latency_ms = None if latency_ms is None else _number(latency_ms, "latency_ms")
+    cache_size = None if cache_size is None else _number(cache_size, "cache_size")
     if hit is not None:
         METRICS.add(data_type, METRIC_CACHE_HIT if hit else METRIC_CACHE_MISS)
     else:
-        METRICS.add(data_type, _OPERATIONS.get(operation, f"cache_{operation}"), float(cache_size or 1))
+        METRICS.add(data_type, _OPERATIONS.get(operation, f"cache_{operation}"), cache_size or 1.0)
     if latency_ms is not None:
         METRICS.add(data_type, METRIC_LATENCY, latency_ms)
     if cache_size is not None and operation != "size":
@@ -134,4 +141,17 @@ async def track_chunk_cache_metrics(
 
     Cost: 0 round trips.
     """
-    METRICS.add("chunk", metric_type, float(value))
+    METRICS.add("chunk", identifier("metric_type", metric_type), _number(value, "value"))
+
+
+def _number(given: float | bool, name: str) -> float:
+    """Returns a number that can be added up; ``True`` is 1.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    number = float(given) if isinstance(given, bool) else real_number(given)
+    # One that is infinite or NaN would make every sum after it so.
+    if number is None or not is_finite(number):
+        raise ArgumentError(f"{name} must be a finite number, not {show(given)}")
+    return number

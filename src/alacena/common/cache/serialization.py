@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common.runtime import PROCESS, default_ttl
+from alacena.engine.base.arguments import copy_mapping
+from alacena.engine.base.scope import identifier
 from alacena.engine.codec import ValueCodec, size_of
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def serialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
     ``id`` stands in for ``chunk_id`` and ``model`` for ``embedding_model``; ``embedding_timestamp`` is the present, in
     whole seconds since the epoch, if it is absent.
     """
-    complete = dict(chunk)
+    complete = copy_mapping(chunk, "chunk", "a chunk's fields")
     for name, other in (("chunk_id", "id"), ("embedding_model", "model")):
         if complete.get(name) is None:
             complete[name] = complete.get(other)
@@ -62,7 +64,7 @@ def serialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
 
 def deserialize_chunk_data(chunk: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a copy of a stored chunk with ``id`` and ``model`` again, and an embedding kept as JSON text as a list."""
-    complete = dict(chunk)
+    complete = copy_mapping(chunk, "chunk", "a chunk's fields")
     complete.setdefault("id", complete.get("chunk_id"))
     complete.setdefault("model", complete.get("embedding_model"))
     if isinstance(complete.get("embedding"), str):
@@ -77,4 +79,4 @@ def estimate_object_size(value: Any) -> int:
 
 def get_default_ttl_for_data_type(data_type: str) -> float | None:
     """Returns seconds that an entry of the type lives where no ``ttl`` is given; ``None``: it never expires."""
-    return default_ttl(data_type)
+    return default_ttl(identifier("data_type", data_type))

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from alacena.common.cache.queries import execute_query
+from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.lineage import documents_in
+from alacena.engine.base.ttl import show
 from alacena.engine.loading.load import LOAD
 from alacena.engine.loading.one_shot import refuse_generator_function
 
@@ -108,8 +110,8 @@ def plan(function: SourceFunction) -> Plan:
 
 def _plan(function: object) -> Plan:
     if not callable(function):
-        msg = f"a source must be a function of (resource_id, tenant_id, ctx), or None; this is {function!r}"
-        raise TypeError(msg)
+        msg = f"a source must be a function of (resource_id, tenant_id, ctx), or None; this is {show(function)}"
+        raise ArgumentError(msg)
     refuse_generator_function(function)
     try:
         parameters = tuple(inspect.signature(function).parameters.values())
@@ -117,7 +119,7 @@ def _plan(function: object) -> Plan:
         msg = (
             f"the signature of {_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
         )
-        raise TypeError(msg) from error
+        raise ArgumentError(msg) from error
     kinds = {parameter.kind for parameter in parameters}
     # The guide writes `lambda *args: ...`. It does not say how many it takes, so it gets all three.
     if inspect.Parameter.VAR_POSITIONAL in kinds:

@@ -11,7 +11,9 @@ from uuid import UUID
 from alacena.common.context.block import Context
 from alacena.common.context.steps import async_steps, steps
 from alacena.common.context.vars import agree_on_tenant, require_tenant
-from alacena.engine.base.errors import MissingTenantError
+from alacena.engine.base.arguments import check_callable
+from alacena.engine.base.errors import ArgumentError, MissingTenantError
+from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -29,7 +31,11 @@ class _Arguments:
     __slots__ = ("_positions", "takes_ctx")
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        parameters = inspect.signature(function).parameters
+        check_callable(function, "function", "async def work(tenant_id)")
+        try:
+            parameters = inspect.signature(function).parameters
+        except ValueError as error:
+            raise ArgumentError(f"the signature of {show(function)} cannot be read: wrap it in a function") from error
         named = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD]
         self._positions = {name: index for index, name in enumerate(named)}
         self.takes_ctx = "ctx" in parameters

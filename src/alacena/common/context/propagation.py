@@ -11,7 +11,10 @@ from urllib.parse import quote, unquote
 
 from alacena.common.context.block import Context
 from alacena.common.context.vars import FIELDS, agree_on_tenant, get_full_context
-from alacena.engine.base.errors import TenantMismatchError
+from alacena.engine.base.arguments import copy_mapping
+from alacena.engine.base.errors import ArgumentError, TenantMismatchError
+from alacena.engine.base.scope import identifier
+from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -33,16 +36,22 @@ _SAFE: Final = "!#$&'()*+,/:;=?@[]~"
 
 def extract_context_from_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Returns the ids that a request's headers carry, by field name; names of headers in any case, blank values left out."""
-    lowered = {name.lower(): value for name, value in headers.items()}
-    found = {field: unquote(lowered.get(header.lower(), "")).strip() for field, header in HEADERS.items()}
+    lowered = {str(name).lower(): value for name, value in copy_mapping(headers, "headers", "text by name").items()}
+    given = {field: lowered.get(header.lower(), "") for field, header in HEADERS.items()}
+    found = {field: unquote(_text(HEADERS[field], value)).strip() for field, value in given.items()}
     return {field: value for field, value in found.items() if value}
+
+
+def _text(header: str, value: object) -> str:
+    # Blank ones are left out, and are no error.
+    return value if isinstance(value, str) else identifier(header, value)
 
 
 def add_context_to_headers(headers: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns a copy of ``headers`` with the ambient ids added; ids that a header cannot carry are percent-encoded."""
     ambient = get_full_context()
     added = {header: quote(value, safe=_SAFE) for field, header in HEADERS.items() if (value := ambient[field])}
-    return {**(headers or {}), **added}
+    return {**({} if headers is None else copy_mapping(headers, "headers", "text by name")), **added}
 
 
 def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[Any], str]]:
@@ -77,6 +86,8 @@ async def run_public_context(
     Raises:
         TenantMismatchError: The code runs for another tenant.
     """
+    if not inspect.isawaitable(work):
+        raise ArgumentError(f"work must be a coroutine, such as `page(request)`, not {show(work)}")
     try:
         agree_on_tenant(("the argument tenant_id", tenant_id))
     except TenantMismatchError:

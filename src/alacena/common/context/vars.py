@@ -177,11 +177,11 @@ def reset_context(token: Token[Any], name: str) -> None:
     Raises:
         InvalidKeyError: There is no field of that name.
     """
-    variable = FIELDS.get(name)
-    if variable is None:
-        msg = f"there is no context field {name!r}: write one of {', '.join(FIELDS)}"
-        raise InvalidKeyError(msg)
-    variable.reset(token)
+    if not isinstance(name, str) or name not in FIELDS:
+        raise InvalidKeyError(f"there is no context field {name!r:.80}: write one of {', '.join(FIELDS)}")
+    if not isinstance(token, Token):
+        raise InvalidKeyError(f"token must be what the setter gave, not a {type(token).__name__}")
+    FIELDS[name].reset(token)
 
 
 def get_full_context() -> dict[str, OptionalId]:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 from alacena.common.db.truncation import PAGE_ROWS
+from alacena.engine.base.arguments import check_callable, exact
 
 
 async def all_rows(query: Callable[[], Any], *, page_rows: int = PAGE_ROWS) -> list[Any]:
@@ -26,9 +27,8 @@ async def all_rows(query: Callable[[], Any], *, page_rows: int = PAGE_ROWS) -> l
     Raises:
         ValueError: ``page_rows`` is less than 1.
     """
-    if page_rows < 1:
-        msg = f"page_rows must be at least 1, not {page_rows}"
-        raise ValueError(msg)
+    check_callable(query, "query", 'lambda: client.table("chunks").select("*").order("id")')
+    page_rows = exact(page_rows, "page_rows", least=1)
     rows: list[Any] = []
     # Only an empty page is the end: a server whose own limit is lower gives fewer rows than asked for, and has more. So
     # the next page begins behind the rows that have come, not behind those that were asked for.

@@ -10,7 +10,7 @@ from alacena.engine.base.errors import SettingsError
 from alacena.engine.base.ttl import is_finite, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 URL_VARIABLE = "SUPABASE_URL"
 KEY_VARIABLE = "SUPABASE_KEY"
@@ -37,7 +37,9 @@ class SupabaseSettings:
     tenant_token: Callable[[str], str] | None = None
 
     def __post_init__(self) -> None:
-        wrong = [complaint for complaint in (self._wrong_url(), self._wrong_timeout()) if complaint]
+        wrong = [
+            complaint for complaint in (self._wrong_url(), *self._wrong_keys(), self._wrong_timeout()) if complaint
+        ]
         if wrong:
             raise SettingsError("; ".join(wrong))
 
@@ -50,6 +52,15 @@ class SupabaseSettings:
         if self.url.rstrip("/").endswith("/v1"):
             return "the Supabase URL is the project's, without /rest/v1: leave that out"
         return None
+
+    def _wrong_keys(self) -> Iterator[str]:
+        # By type alone: it may be a secret that stands in the wrong place.
+        for name in ("key", "service_key"):
+            if not isinstance(given := getattr(self, name), str | None):
+                yield f"{name} must be text, not a {type(given).__name__}"
+        token: object = self.tenant_token
+        if token is not None and not callable(token):
+            yield f"tenant_token must be a function of (tenant_id), not a {type(token).__name__}"
 
     def _wrong_timeout(self) -> str | None:
         if is_finite(self.timeout_s) and self.timeout_s > 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from alacena.engine.base.errors import ArgumentError
+
 PUBLIC_TABLES = frozenset({"auth", "public_sessions", "tenants", "users"})
 """Tables of the whole platform; every other one belongs to the AI services."""
 PUBLIC_SCHEMA = "public"
@@ -20,8 +22,8 @@ def get_table_name(base_name: str, schema: str | None = None) -> str:
     Raises:
         ValueError: The name is blank.
     """
-    if not base_name.strip():
-        raise ValueError('a table needs a name: get_table_name("documents")')
+    if not isinstance(base_name, str) or not base_name.strip():
+        raise ArgumentError('a table needs a name: get_table_name("documents")')
     if "." in base_name:
         return base_name
     if schema is None:

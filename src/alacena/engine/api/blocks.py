@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine.base.arguments import finite_seconds
 from alacena.engine.base.keys import collapse, named
 from alacena.engine.base.policy import check_policy
 from alacena.engine.base.scope import Scope, check_pairs, make_scope
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked, seconds
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.loading.load import Request
 from alacena.engine.reading.claim import Claim
 from alacena.engine.writing.reading import Reading
@@ -75,7 +76,7 @@ class BlockVerbs(ABC):
         """
         parts = self._open_parts()
         check_pairs(resources, "write(tenant_id, (data_type, resource_id), ...)")
-        held_s = self.settings.hold_s if hold_s is None else hold_s
+        held_s = self.settings.hold_s if hold_s is None else finite_seconds(hold_s, "hold_s")
         tags = named((), document_ids)
         async with parts.writer.write(make_scope(tenant_id), resources, tags, held_s):
             yield
@@ -226,12 +227,10 @@ class BlockVerbs(ABC):
         Cancellation: As for :meth:`claim`.
         If Redis fails: As for :meth:`claim`.
         """
-        # Checked first: if it failed after the claim had begun, nobody could close the claim.
-        life = seconds(life_s)
         claim = self._claim(
             data_type, resource_id, tenant_id, ttl, named(tags, document_ids), policy, use_memory, search_hierarchy
         )
-        await claim.begin(life)
+        await claim.begin(life_s)
         return claim
 
     def _claim(

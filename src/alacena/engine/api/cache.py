@@ -12,6 +12,7 @@ from alacena.engine.api.given_parts import check_parts
 from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.api.verbs import Verbs
+from alacena.engine.base.arguments import wait_seconds
 from alacena.engine.base.closing import Closing, finish, refuse_opening, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import CacheClosedError, InvalidKeyError, WrongLoopError
@@ -159,7 +160,7 @@ class Cache(Verbs):
 
         Cancellation: the closing goes on without the caller, as bounded as it was; closing again waits for it.
         """
-        here = asyncio.get_running_loop()
+        here, timeout_s = asyncio.get_running_loop(), wait_seconds(timeout_s, "timeout_s")
         if self._opening is not None and self._opening.get_loop() is here:
             await finish((self._opening,), timeout_s)
         if self._parts is not None and self._loop is not here and self._pid == os.getpid():

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.keys import collapse, ident_of, named
+from alacena.engine.base.keys import NO_NAMES, collapse, ident_of, named
 from alacena.engine.base.policy import check_policy
 from alacena.engine.base.remote_tier import MISSING, value_or
-from alacena.engine.base.scope import Scope, check_order, make_scope
+from alacena.engine.base.scope import Scope, check_order, identifier, make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.loading.load import Request, adapt
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 NO_PARTS = (None,) * 5
 """A call that names nothing below the tenant."""
 
-_NO_NAMES: tuple[str, ...] = ()
 """What is left out of a call, as the default of its signature."""
 
 
@@ -139,7 +138,10 @@ class EntryVerbs(ABC):
         """
         # Which loop runs takes a system call to ask: past memory the connection asks, once in each turn of the loop.
         parts = (None if use_memory else self._parts) or self._open_parts()
-        policy = self._policies.get(data_type) or self.policy(data_type)
+        try:
+            policy = self._policies.get(data_type) or self.policy(data_type)
+        except TypeError:  # no hash: text has one, and the check of a part says what it is instead
+            policy = self.policy(identifier("data_type", data_type))
         if isinstance(where, str):
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, where),)
         else:
@@ -240,7 +242,7 @@ class EntryVerbs(ABC):
         # Arguments are checked before memory answers: a wrong call must not pass on each hit and fail on a miss.
         if ttl is not UNSET:
             ttl = checked(ttl)
-        given = named(tags, document_ids) if tags is not _NO_NAMES or document_ids is not _NO_NAMES else ()
+        given = named(tags, document_ids) if tags is not NO_NAMES or document_ids is not NO_NAMES else ()
         # A policy of the call's own may want no memory, or an early refresh: both are for the long way.
         if use_memory and self._guard.thread == get_ident() and policy is None:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.arguments import has_method
 from alacena.engine.base.credentials import check_credentials
 from alacena.engine.base.errors import InvalidKeyError, SettingsError
 from alacena.engine.base.policy import Policy
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.events import Observer
 
 _METHODS = {
-    "environment": ("now", "pass Cache(environment=SystemEnvironment()) or one of your own like it"),
+    "environment": ("token", "pass Cache(environment=SystemEnvironment()) or one of your own like it"),
     "authority": ("absorb", "pass an object with `async def absorb(self, usages)`, such as a PostgresAuthority"),
     "keyring": ("encrypt", "pass Keyring({1: secrets.token_bytes(32)}, current=1)"),
 }
@@ -49,12 +50,12 @@ def check_parts(
     problems += [
         f"an observer is {_kind(one)}: pass an object with `def observe(self, event)`"
         for one in observers
-        if not _can(one, "observe")
+        if not has_method(one, "observe")
     ]
     by_type = _by_type(policies, problems)
     for name, part in others.items():
         method, instead = _METHODS[name]
-        if part is not None and not _can(part, method):
+        if part is not None and not has_method(part, method):
             problems.append(f"{name} is {_kind(part)}: {instead}")
     if problems:
         raise SettingsError("wrong parts:\n  " + "\n  ".join(problems))
@@ -79,11 +80,6 @@ def _by_type(policies: Any, problems: list[str]) -> dict[str, Policy]:
         except InvalidKeyError as error:
             problems.append(f"policies: {error}")
     return by_type
-
-
-def _can(part: Any, method: str) -> bool:
-    # A class has the method too, and would be called without its instance.
-    return not isinstance(part, type) and callable(getattr(part, method, None))
 
 
 def _kind(part: Any) -> str:

@@ -173,7 +173,9 @@ class InspectionVerbs(ABC):
         Cost: 1 round trip, and 10 a second until the answer is there.
         Cancellation: the question may be answered, and the answer is not read.
         """
-        return await self._open_parts().observation.fleet.ask(process, question, deadline_s, words or {})
+        return await self._open_parts().observation.fleet.ask(
+            process, question, deadline_s, {} if words is None else words
+        )
 
     def stats(self) -> dict[str, Any]:
         """Counts since the cache was opened, and the contents of memory by tenant and type.

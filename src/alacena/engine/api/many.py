@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine.base.arguments import check_callable, check_values
 from alacena.engine.base.keys import collapse, named
 from alacena.engine.base.lineage import tags_of_each
 from alacena.engine.base.remote_tier import MISSING
@@ -16,7 +16,7 @@ from alacena.engine.reading.answers import as_asked, distinct
 from alacena.engine.reading.batch_reader import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.keys import DocumentId
@@ -111,6 +111,7 @@ class ManyVerbs(ABC):
         Cancellation: the load is finished and stored: it is paid for.
         """
         parts, ttl = self._open_parts(), checked(ttl)
+        check_callable(loader, "loader", "async def loader(ids)")
         scope, ids = make_scope(tenant_id), distinct(resource_ids)
         batch = Batch(
             keys=parts.keys.many(data_type, ids, scope),
@@ -157,13 +158,3 @@ class ManyVerbs(ABC):
         scope, given = make_scope(tenant_id), tags_of_each(values, tags, document_ids)
         keys = parts.keys.many(data_type, list(values), scope)
         return await parts.writer.set(keys, list(values.values()), given, self.policy(data_type), ttl)
-
-
-def check_values(values: object) -> None:
-    """Refuses values of many entries that do not name the entry of each.
-
-    Raises:
-        TypeError: They are no mapping.
-    """
-    if not isinstance(values, Mapping):
-        raise TypeError(f"set_many takes a mapping of values by id, not {type(values).__name__}")

@@ -6,6 +6,7 @@
     ├── UsageError                      the caller's mistake: always raised, nothing was done
     │   ├── MissingTenantError          (ValueError)
     │   ├── TenantMismatchError         (ValueError) two tenants are named where there can be one
+    │   ├── ArgumentError               (ValueError, TypeError)
     │   ├── InvalidKeyError             (ValueError)
     │   ├── SettingsError               (ValueError)
     │   ├── CacheClosedError            (RuntimeError)
@@ -80,6 +81,13 @@ class TenantMismatchError(UsageError, ValueError):
         )
         self.expected = expected
         self.named = named
+
+
+class ArgumentError(UsageError, ValueError, TypeError):
+    """An argument is of a type, or has a value, that the verb cannot take: nothing was done.
+
+    The message names the argument and the remedy.
+    """
 
 
 class InvalidKeyError(UsageError, ValueError):

@@ -37,7 +37,7 @@ import msgspec
 
 from alacena.engine.base.errors import InvalidKeyError
 from alacena.engine.base.family import Family
-from alacena.engine.base.scope import Scope, identifier, make_scope, tenant_text
+from alacena.engine.base.scope import Scope, identifier, make_scope, several, tenant_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,6 +63,9 @@ MARK: Final = "\x1f"
 
 MANY: Final = MARK + "d"
 """The tag of an entry that depends on more than it can name: it ends whenever anything of the tenant is ended."""
+
+NO_NAMES: Final = ()
+"""No tags, or no documents."""
 
 MOST_TAGS: Final = 1024
 """How many tags an entry can name; one that depends on more carries :data:`MANY` in their place."""
@@ -139,17 +142,14 @@ def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str,
     Raises:
         InvalidKeyError: A tag begins with the mark of this library's own.
     """
-    if tags == () == document_ids:
+    # By identity and not by equality, which an array answers with another array.
+    if tags is NO_NAMES and document_ids is NO_NAMES:
         return ()
-    given = [identifier("tag", tag) for tag in _several(tags)]
-    names: tuple[str, ...] = (*given, *map(document_tag, _several(document_ids)))
+    given = [identifier("tag", tag) for tag in several(tags)]
+    names: tuple[str, ...] = (*given, *map(document_tag, several(document_ids)))
     if any(name.startswith(MARK) for name in names):
         raise InvalidKeyError(f"a tag begins with {MARK!r}, which is kept for this library's own: give it another name")
     return names
-
-
-def _several(names: Any) -> Iterable[Any]:
-    return (names,) if isinstance(names, str | bytes) or not hasattr(names, "__iter__") else names
 
 
 def collapse(tags: Iterable[str]) -> tuple[str, ...]:

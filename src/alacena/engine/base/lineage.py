@@ -10,6 +10,7 @@ from itertools import islice
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.keys import (
     IDENT_WITHOUT_READER,
     MANY,
@@ -130,7 +131,7 @@ def tags_of_each(
         return [given] * len(resource_ids)
     shared = named(tags, ())
     if unknown := document_ids.keys() - set(resource_ids):
-        raise ValueError(
+        raise ArgumentError(
             f"document_ids names {min(unknown)!r}, which is not among the values: name ids of values there"
         )
     return [(*shared, *named((), document_ids.get(one, ()))) for one in resource_ids]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from alacena.engine.base.errors import SettingsError
+from alacena.engine.base.errors import ArgumentError, SettingsError
 from alacena.engine.base.ttl import Ttl, is_finite, seconds, show
 
 
@@ -85,7 +85,7 @@ def check_policy(policy: object) -> Policy:
         TypeError: It is no policy.
     """
     if not isinstance(policy, Policy):
-        raise TypeError(f"policy must be a Policy, such as Policy(ttl=60), not {type(policy).__name__}")
+        raise ArgumentError(f"policy must be a Policy, such as Policy(ttl=60), not {type(policy).__name__}")
     return policy
 
 

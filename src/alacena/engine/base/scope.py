@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable  # noqa: TC003 - the types of a public dataclass can be asked for
 from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
@@ -77,8 +77,19 @@ def permission_set(permissions: Iterable[str]) -> frozenset[str]:
     Raises:
         InvalidKeyError: One of them is blank or not text.
     """
-    given = permissions if isinstance(permissions, Iterable) and not isinstance(permissions, str) else (permissions,)
-    return frozenset(identifier("permissions", one) for one in given)
+    return frozenset(identifier("permissions", one) for one in several(permissions))
+
+
+def several(given: Any) -> Iterable[Any]:
+    """Returns the elements of an argument that takes one or several; a text is one."""
+    if isinstance(given, str | bytes | bytearray):
+        return (given,)
+    try:
+        # The iterator and not the argument: an array of no dimensions has the method, and cannot be gone through.
+        found: Iterable[Any] = iter(given)
+    except TypeError:
+        return (given,)
+    return found
 
 
 def check_order(tenant_id: object, data_type: str | None, types: Container[str], order: str) -> None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base import server_url
+from alacena.engine.base.arguments import copy_mapping
 from alacena.engine.base.errors import SettingsError
 from alacena.engine.base.ttl import is_finite, show
 
@@ -128,6 +129,9 @@ class Settings:
             import os
 
             environ = os.environ
+        environ = copy_mapping(environ, "environ", "variables by name")
+        if not all(isinstance(word, str) for pair in environ.items() for word in pair):
+            raise SettingsError("environ must be a mapping of variables by name, all of them text")
         values: dict[str, Any] = {}
         problems: list[str] = []
         # Empty counts as left out: that is how a deployment switches the server off.
@@ -160,6 +164,10 @@ _OF_A_SERVICE: Final = re.compile(
 """What Kubernetes and Docker call the variables of a service, after its name."""
 
 _NEAR: Final = 0.75
+
+_MOST_S: Final = 10**10
+_MOST: Final = 2**63 - 1
+"""Seconds, and other numbers, that every server and format can hold."""
 
 
 def _is_meant(name: str) -> bool:
@@ -236,7 +244,10 @@ def _text_problem(name: str, value: object) -> str | None:
         # Of a secret only the type is shown; that it is empty is no secret.
         given = hidden if name in _SECRET and value else show(value)
         return f"must be a non-empty string, not {given}"
-    size = len(value.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return "holds a lone surrogate, which no UTF-8 carries"
     if name == "integrity_key" and not 16 <= size <= 64:
         return f"must have 16 to 64 bytes, not {size}"
     if name == "key_secret" and size > 64:
@@ -266,4 +277,5 @@ def _number_problem(name: str, kind: str, value: object) -> str | None:
         return f"must be {'a whole number' if whole else 'a finite number'}, not {show(value)}"
     if name.endswith("_ratio"):
         return None if 0 <= value < 1 else f"must be at least 0 and below 1, not {show(value)}"
-    return None if value > 0 else f"must be greater than 0, not {show(value)}"
+    most = _MOST_S if name.endswith("_s") else _MOST
+    return None if 0 < value <= most else f"must be greater than 0, and at most {most}, not {show(value)}"

@@ -9,6 +9,8 @@ from enum import Enum
 from numbers import Real
 from typing import Final, Literal, TypeAlias
 
+from alacena.engine.base.errors import ArgumentError
+
 
 class Unset(Enum):
     """The type of :data:`UNSET`."""
@@ -31,8 +33,8 @@ Ttl: TypeAlias = float | timedelta | None
 TtlOrUnset: TypeAlias = Ttl | Literal[Unset.UNSET]
 
 
-def seconds(ttl: Ttl) -> float | None:
-    """Checks a time to live and returns it in seconds.
+def seconds(ttl: Ttl, name: str = "ttl") -> float | None:
+    """Checks a time to live and returns it in seconds. ``name`` is the argument's, for the message.
 
     Raises:
         ValueError: It is zero, negative or NaN.
@@ -44,10 +46,10 @@ def seconds(ttl: Ttl) -> float | None:
         return float(ttl)
     number = real_number(ttl.total_seconds() if isinstance(ttl, timedelta) else ttl)
     if number is None:
-        raise TypeError(f"ttl must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")
+        raise ArgumentError(f"{name} must be seconds, a timedelta or None (never expires), not {type(ttl).__name__}")
     # NaN is asked for by itself: every comparison with it is false, so "not number > 0" would do and be tidied away.
     if math.isnan(number) or number <= 0:
-        raise ValueError(f"ttl must be greater than 0, not {ttl}: use None for an entry that never expires")
+        raise ArgumentError(f"{name} must be greater than 0, not {show(ttl)}: use None for what never expires")
     return None if math.isinf(number) else number
 
 
@@ -57,6 +59,8 @@ def real_number(value: object) -> float | None:
         return None
     try:
         return float(value)
+    except ValueError:  # a signalling NaN
+        return math.nan
     except OverflowError:
         # A whole number too large for a float is still a time: for ever, as infinity is.
         return math.copysign(math.inf, -1 if value < 0 else 1)

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine.base.arguments import check_part
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError
 from alacena.engine.codec.faults import EntryError
@@ -67,9 +68,11 @@ class Keyring:
                     f"master key {key_id!r} is refused: ids go from 1 to {_MAX_KEY_ID}, "
                     f"keys have {_MASTER_BYTES} random bytes (secrets.token_bytes({_MASTER_BYTES}))"
                 )
-        if current not in keys:
+        if type(current) is not int or current not in keys:
             named = repr(current) if type(current) is int else "(not an id)"
             raise UsageError(f"the current key {named} is not among the keys given: {sorted(keys)}")
+        if environment is not None:
+            check_part(environment, "environment", "token", "an Environment, such as SystemEnvironment()")
         self.current: Final = current
         # A copy: a key that the caller adds to its own mapping later would not have been checked.
         self._keys: Final = dict(keys)

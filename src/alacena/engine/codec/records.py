@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from alacena.engine.base.errors import DecodeError, EncodeError, UsageError
+from alacena.engine.base.ttl import show
 from alacena.engine.codec.attributes import put_beside, read_beside, read_none
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def record_of(
         UsageError: The class is not of a kind that can be taken apart, and no functions are given that do.
     """
     if not isinstance(cls, type):
-        raise UsageError(f"register() takes a class, not {cls!r}")
+        raise UsageError(f"register() takes a class, not {show(cls)}")
     name = name or f"{cls.__module__}.{cls.__qualname__}"
     if (dump is None) is not (load is None):
         raise UsageError("give both dump= and load=, or neither")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 import msgspec
 
+from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.keys import named
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
@@ -218,7 +219,7 @@ _UNREAD.close()
 
 def _amount(given: float) -> float:
     if not 0 <= given < math.inf:
-        raise ValueError("tokens and usd must be finite and not below 0")
+        raise ArgumentError("tokens and usd must be finite and not below 0")
     return given
 
 
@@ -282,7 +283,7 @@ def _takes_context(loader: Any) -> bool:
     if not callable(loader):
         if inspect.iscoroutine(loader):
             loader.close()  # It would be reported as never awaited, far from here.
-        raise TypeError(
+        raise ArgumentError(
             f"a loader must be a function of (context), or of nothing: pass it without calling it, not {loader!r:.80}"
         )
     if hasattr(loader, "__wrapped__"):

@@ -38,11 +38,14 @@ def distinct(resource_ids: Iterable[str]) -> list[str]:
     """
     if isinstance(resource_ids, str | bytes | int | UUID):
         raise InvalidKeyError(f"resource_ids must be a list of ids, not the one id {resource_ids!r:.80}")
-    if not isinstance(resource_ids, Iterable):
-        raise InvalidKeyError(f"resource_ids must be a list of ids, not {type(resource_ids).__name__}")
     try:
-        # Listed first: an iterator that was used up could not be gone through again to name the wrong id.
-        return list(dict.fromkeys(ids := list(resource_ids)))
+        found = iter(resource_ids)
+    except TypeError:
+        raise InvalidKeyError(f"resource_ids must be a list of ids, not {type(resource_ids).__name__}") from None
+    # Listed first: an iterator that was used up could not be gone through again to name the wrong id.
+    ids = list(found)
+    try:
+        return list(dict.fromkeys(ids))
     except TypeError:
         for one in ids:
             identifier("resource_id", one)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from alacena.engine.base.errors import ClaimError, LoadTimeoutError
+from alacena.engine.base.errors import ArgumentError, ClaimError, LoadTimeoutError
 from alacena.engine.base.keys import named
 from alacena.engine.base.remote_tier import MISSING, Lookup
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked, seconds
 from alacena.engine.loading.load import SourceCall, reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
 
@@ -117,7 +117,7 @@ class Claim:
         If Redis fails: ``False``; the waiting callers have the value.
         """
         if value is None:
-            raise ValueError("claim.store(None): None means that there is no value; write claim.store_nothing()")
+            raise ArgumentError("claim.store(None): None means that there is no value; write claim.store_nothing()")
         return await self._redeem(value, checked(ttl), named(tags, document_ids))
 
     async def store_nothing(self) -> bool:
@@ -158,7 +158,12 @@ class Claim:
 
         Args:
             life_s: After how many seconds the claim ends by itself; ``None``: after the type's hard timeout alone.
+
+        Raises:
+            ArgumentError: ``life_s`` is not greater than 0.
         """
+        # Checked first: if it failed after the claim had begun, nobody could close the claim.
+        life_s = seconds(life_s, "life_s")
         request = replace(self._request, loader=self._wait_for_value, claimed=True)
         try:
             answer = await self._reader.claim(request, self._called)
@@ -250,4 +255,4 @@ class Claim:
 
     @property
     def _named(self) -> str:
-        return f"{self._key.data_type} {self._key.resource_id!r}"
+        return f"{self._key.data_type:.80} {self._key.resource_id!r:.80}"

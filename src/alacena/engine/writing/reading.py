@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alacena.engine.base.arguments import check_values
 from alacena.engine.base.lineage import tags_of_each
+from alacena.engine.base.scope import identifier, several
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class Reading:
 
         Cost: 1 round trip.
         """
-        self._began = await self._writer.begin(self._scope, data_types, self._tags)
+        types = [identifier("data_type", one) for one in several(data_types)]
+        self._began = await self._writer.begin(self._scope, types, self._tags)
 
     async def set(
         self,
@@ -89,7 +92,7 @@ class Reading:
         Cost: 1 round trip; one more for a type, scope or tag that the reading did not name.
         If Redis fails: ``False``.
         """
-        values = {resource_id: value}
+        values = {identifier("resource_id", resource_id): value}
         return await self.set_many(data_type, values, ttl=ttl, tags=tags, document_ids=document_ids) == 1
 
     async def set_many(
@@ -120,6 +123,7 @@ class Reading:
         Cost: 1 round trip a node for each 400 entries, 100 of them in one command.
         If Redis fails: 0.
         """
+        check_values(values)
         if self.check is not None:
             for value in values.values():
                 self.check(value)

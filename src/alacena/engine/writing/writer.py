@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.closing import wait_shared
-from alacena.engine.base.errors import BackendError, CacheClosedError, EncodeError, InvalidKeyError
+from alacena.engine.base.errors import ArgumentError, BackendError, CacheClosedError, EncodeError, InvalidKeyError
 from alacena.engine.base.events import Invalidated
 from alacena.engine.base.lineage import made_from
 from alacena.engine.base.miss_reasons import INVALIDATED
@@ -106,7 +106,7 @@ class Writer:
         A way of its own: as a batch of one, a value takes more than twice as long.
         """
         if value is None:
-            raise ValueError(_NO_VALUE)
+            raise ArgumentError(_NO_VALUE)
         if self._calls:
             self._tell_calls((key,))
         try:
@@ -288,7 +288,7 @@ class Writer:
         If one cannot be stored, the former entry is outdated all the same, and is removed.
         """
         if any(value is None for value in values):
-            raise ValueError(_NO_VALUE)
+            raise ArgumentError(_NO_VALUE)
         new_entries: list[NewEntry] = []
         try:
             for at in range(0, len(keys), _PORTION):

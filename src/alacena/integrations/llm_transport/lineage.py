@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.base.keys import document_text
+from alacena.engine.base.scope import identifier, several
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -21,7 +24,7 @@ def based_on(document_ids: str | Iterable[str]) -> Iterator[None]:
     Args:
         document_ids: One id, or several.
     """
-    given = (document_ids,) if isinstance(document_ids, str) else tuple(document_ids)
+    given = tuple(document_text(one) or identifier("document_id", one) for one in several(document_ids))
     token = _DOCUMENTS.set((*_DOCUMENTS.get(), *given))
     try:
         yield

@@ -14,6 +14,8 @@ from alacena.common.context import (
 )
 from alacena.common.context.vars import user_of_code
 from alacena.engine import Scope, UsageError
+from alacena.engine.base.arguments import check_part, list_of
+from alacena.engine.base.scope import identifier
 from alacena.integrations.caller import scope_for
 from alacena.integrations.llm_transport.accounts import Accounts, CallAttribution, CallCounts
 from alacena.integrations.llm_transport.answers import judge, select_headers
@@ -83,12 +85,16 @@ class CachingTransport(TransportBase):
         record_usage: bool = True,
         prices: Prices | None = None,
     ) -> None:
+        if inner is not None:
+            check_part(inner, "inner", "aclose", "an async transport of httpx, such as AsyncHTTPTransport()")
+        if cache is not None:
+            check_part(cache, "cache", "load", "an open Cache or None")
         self._inner = inner
         self._cache = cache
         self._tenant_id = tenant_id
         self._rules = rules
         self._document_ids = document_ids
-        self._vary = tuple(sorted(name.lower() for name in vary))
+        self._vary = tuple(sorted(identifier("vary", name).lower() for name in list_of(vary, "vary", "headers")))
         self._per_user = per_user
         self._accounts = Accounts(prices or known_prices(), record=record_usage)
         self._exchange = Exchange(self._send, self._accounts)

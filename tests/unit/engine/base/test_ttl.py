@@ -18,7 +18,7 @@ def test_seconds_timedeltas_and_for_ever(ttl, expected):
 
 @pytest.mark.parametrize("ttl", [0, -1, -0.0, math.nan, -math.inf, timedelta(0), timedelta(seconds=-1)])
 def test_no_time_at_all_is_refused_with_the_remedy(ttl):
-    with pytest.raises(ValueError, match=r"greater than 0.*use None for an entry that never expires"):
+    with pytest.raises(ValueError, match=r"greater than 0.*use None for what never expires"):
         seconds(ttl)
 
 

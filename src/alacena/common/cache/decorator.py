@@ -16,7 +16,7 @@ from alacena.engine import UNCHANGED, UNSET
 from alacena.engine.base.arguments import check_callable
 from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.scope import identifier, several
-from alacena.engine.base.ttl import checked
+from alacena.engine.base.ttl import checked, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -96,7 +96,7 @@ def cached(
         shape = CallShape(function, frozenset((*_IGNORED, *left_out)))
         if strange := [name for name in left_out if name not in _OBJECTS and not shape.takes(name)]:
             has = ", ".join(shape.signature.parameters)
-            raise ArgumentError(f"{shape.name} has no parameter {strange[0]!r}, which ignore= names: it has {has}")
+            raise ArgumentError(f"{shape.name} has no parameter {show(strange[0])}, which ignore= names: it has {has}")
         return CachedFunction(function, data_type or shape.name, lifetime, key, names, shape)
 
     return decorate

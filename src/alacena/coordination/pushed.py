@@ -40,6 +40,10 @@ class Pushed(str):
         self.outcome = outcome
         return self
 
+    def __getnewargs__(self) -> tuple[str, Outcome]:
+        """Returns what a copy of it is made from, in this process or another."""
+        return str(self), self.outcome
+
     @property
     def is_new(self) -> bool:
         """Whether this push put it in."""

@@ -111,6 +111,10 @@ class Settings:
         )
         return f"Settings({', '.join(shown)})"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Returns how they are made anew in another process; a read-only view of a mapping cannot be sent there."""
+        return _remake, ({f.name: _plain(getattr(self, f.name)) for f in fields(self)},)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Reads ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
@@ -148,6 +152,14 @@ class Settings:
         if problems:
             raise SettingsError("wrong settings:\n  " + "\n  ".join(dict.fromkeys(problems)))
         return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, MappingProxyType) else value
+
+
+def _remake(values: dict[str, Any]) -> Settings:
+    return Settings(**values)
 
 
 _BOOLS: Final = {"true": True, "1": True, "false": False, "0": False}

@@ -1,0 +1,118 @@
+"""Processes as strangers start them: spawned, optimized, in pools; what crosses their borders, and what is left of words."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import pickle
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import alacena
+from alacena.engine import (
+    AlacenaError,
+    Cache,
+    CacheClosedError,
+    MissingTenantError,
+    Settings,
+    TenantMismatchError,
+    UsageError,
+    WrongLoopError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_OTHER_PROCESS: tuple[Callable[[Any], Any], ...] = (
+    lambda one: pickle.loads(pickle.dumps(one)),
+    copy.deepcopy,
+    copy.copy,
+)
+
+
+def _own_errors() -> list[type[AlacenaError]]:
+    for module in pkgutil.walk_packages(alacena.__path__, "alacena."):
+        if ".integrations" not in module.name and not module.name.startswith("alacena.ops"):
+            import_module(module.name)
+    found = [AlacenaError]
+    for kind in found:
+        found += [one for one in kind.__subclasses__() if one not in found and one.__module__.startswith("alacena.")]
+    return found
+
+
+def _made(kind: type[AlacenaError]) -> AlacenaError:
+    asked = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    given = [one for one in asked if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    return kind(*(f"word {number}" for number in range(max(len(given), 1))))
+
+
+def test_every_error_reaches_the_process_that_waits_for_it() -> None:
+    """python/cpython 79492 and hgrecco/pint 914: a pool that cannot make an error anew waits for its result for ever."""
+    for kind in _own_errors():
+        error = _made(kind)
+        for across in _OTHER_PROCESS:
+            there = across(error)
+            assert type(there) is kind
+            assert (str(there), there.__dict__) == (str(error), error.__dict__), kind
+    error = TenantMismatchError("the argument tenant_id", "globex", "acme")
+    assert pickle.loads(pickle.dumps(error)).named == "globex"
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(), Settings(redis_url="redis://h", tenant_buckets={"a": 2}, memory_weights={"a": 2.0})]
+)
+def test_settings_are_given_to_a_process_that_is_spawned(settings: Settings) -> None:
+    """redis/redis-py 3141: workers are spawned, and each is given the settings of its parent as an argument."""
+    for across in _OTHER_PROCESS:
+        assert across(settings) == settings
+
+
+async def test_answers_are_handed_on(cache: Cache) -> None:
+    """A health check answers with what the cache says of itself; a task answers with the id that it pushed."""
+    assert json.loads(json.dumps(cache.guarantee()))["faults"] == {}
+    pushed = await cache.queues("jobs", tenant_id="acme").push("job", id="j1")
+    for across in _OTHER_PROCESS:
+        there = across(pushed)
+        assert (there, there.outcome, there.is_new) == ("j1", "taken", True)
+    decision = await cache.limits.sliding_window("limit", tenant_id="acme", limit=1, window_s=60)
+    for answer in (decision, await cache.queues("jobs", tenant_id="acme").stats(), await cache.ledger.totals("acme")):
+        assert pickle.loads(pickle.dumps(answer)) == answer
+
+
+_SAYS = """
+import asyncio, alacena
+from alacena.engine import Cache, Settings
+async def main():
+    try:
+        await alacena.CacheManager.get("document", "d1")
+    except alacena.MissingTenantError as error:
+        print(error)
+    try:
+        Cache(Settings()).guarantee()
+    except alacena.engine.CacheClosedError as error:
+        print(error)
+    await alacena.CacheManager.close()
+asyncio.run(main())
+"""
+
+
+def test_errors_say_as_much_in_a_process_without_docstrings() -> None:
+    """klen/adrest 28, stephenmcd/mezzanine 667: images are built with -OO, and what a program needs goes with the asserts."""
+    said = [
+        subprocess.run([sys.executable, *flags, "-c", _SAYS], check=True, capture_output=True, text=True).stdout
+        for flags in ([], ["-OO"])
+    ]
+    assert said[0] == said[1]
+    assert "Context(tenant_id=...)" in said[0]
+    assert "async with Cache(...)" in said[0]
+
+
+@pytest.mark.parametrize("kind", [MissingTenantError, CacheClosedError, WrongLoopError])
+def test_a_class_that_always_means_the_same_says_what_its_page_says(kind: type[UsageError]) -> None:
+    assert str(kind()) == " ".join((kind.__doc__ or "").split()).removesuffix(".")

@@ -142,8 +142,16 @@ def _report_unreached(error: Exception) -> Finding:
             mend = "raise maxclients (redis-cli CONFIG SET maxclients 10000), or end clients that are not needed"
     elif "RESP3" in said:
         mend = "run Redis 7.0 or newer, or Valkey"
-    elif isinstance(error, OSError) and "ssl" in type(error).__module__:
+    elif "rediss://" in said:
+        mend = "correct the scheme in ALACENA_REDIS_URL: rediss:// with TLS, redis:// without"
+    elif "certificate" in said or (isinstance(error, OSError) and "ssl" in type(error).__module__):
         mend = "correct the certificates (?ssl_ca_certs=FILE), or use redis:// if the server speaks no TLS"
+    elif "sentinel_password" in said:
+        mend = "give the sentinels' password in ALACENA_REDIS_URL: ?sentinel_password="
+    elif "no sentinel" in said or "knows no master" in said:
+        mend = "give the sentinels' addresses, mostly port 26379, and the master's name as they know it"
+    elif any(word in said for word in ("NOAUTH", "WRONGPASS")):
+        mend = "correct user and password in ALACENA_REDIS_URL (redis+cluster://user:password@host), percent-encoded"
     follows = "every read goes to its source; queues, locks and counters raise"
     return Finding("reachable", "fail", said, follows, mend)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.ops import symptoms
 from alacena.ops.checks import Check, Finding, State
+from alacena.ops.letters import check_dead
 from alacena.ops.names import objects
 from alacena.ops.output import count_processes
 from alacena.ops.rights import rights
@@ -421,6 +422,7 @@ def checks(url: str | None = None) -> list[Check]:
         Check("latency", "server", _latency),
         Check("tracking and canary", "server", _coherence),
         Check("fleet", "cache", _fleet),
+        Check("dead letters", "cache", check_dead),
         Check("symptom: values are not in the cache", "settings", symptoms.check_values),
         Check("symptom: errors at access", "nothing", symptoms.wrong_interface),
         Check("symptom: inconsistent metadata", "server", symptoms.metadata),

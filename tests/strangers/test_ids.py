@@ -390,7 +390,7 @@ async def test_a_tenant_that_one_verb_takes_every_verb_takes(manager: type[Cache
         lambda tenant: cache.limits.sliding_window("limit", tenant_id=tenant, limit=1, window_s=1),
         lambda tenant: cache.tenant(tenant).budgets("budget", limit=1).state(),
         lambda tenant: cache.ledger.record(tenant, 1, model="model"),
-        lambda tenant: cache.ledger.totals(tenant),
+        cache.ledger.totals,
     ]
     for verb in verbs:
         await verb(longest)

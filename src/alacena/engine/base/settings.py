@@ -253,6 +253,8 @@ def _text_problem(name: str, value: object) -> str | None:
         return f"must have 16 to 64 bytes, not {size}"
     if name == "key_secret" and size > 64:
         return f"must have at most 64 bytes, not {size}"
+    if name == "client_name" and not server_url.is_client_name(value):
+        return f"{server_url.CLIENT_NAME}, not {show(value)}"
     if name == "redis_url":
         return "; ".join(server_url.faults(value)) or None
     return None

@@ -191,6 +191,8 @@ const FINDINGS = [
   ['without them nothing is stored, and locks, queues, counters and the ledger are refused', 'sin ellos no se guarda nada, y se rechazan cerrojos, colas, contadores y el libro de tokens'],
   ['grant writes to the keys of the namespace (+@write)', 'conceda escrituras en las claves del espacio de nombres (+@write)'],
   ['without them nothing is stored or invalidated', 'sin ellas no se guarda ni se invalida nada'],
+  ['grant EVAL, or do not rename it', 'conceda EVAL, o no le cambie el nombre'],
+  ['without it no invalidation of a document or tag is confirmed', 'sin ello no se confirma ninguna invalidación de un documento o una etiqueta'],
   ['grant UNLINK, or do not rename it', 'conceda UNLINK, o no le cambie el nombre'],
   ['DEL is used meanwhile', 'entretanto se usa DEL'],
   ['grant DEL, or do not rename it', 'conceda DEL, o no le cambie el nombre'],

@@ -29,11 +29,13 @@ from alacena.engine import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_OTHER_PROCESS: tuple[Callable[[Any], Any], ...] = (
-    lambda one: pickle.loads(pickle.dumps(one)),
-    copy.deepcopy,
-    copy.copy,
-)
+
+def _sent(one: Any) -> Any:
+    """Returns what another process gets of an object."""
+    return ForkingPickler.loads(ForkingPickler.dumps(one))
+
+
+_OTHER_PROCESS: tuple[Callable[[Any], Any], ...] = (_sent, copy.deepcopy, copy.copy)
 
 
 def _own_errors() -> list[type[AlacenaError]]:

@@ -40,9 +40,9 @@ class Pushed(str):
         self.outcome = outcome
         return self
 
-    def __getnewargs__(self) -> tuple[str, Outcome]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Returns what a copy of it is made from, in this process or another."""
-        return str(self), self.outcome
+        return type(self), (str(self), self.outcome)
 
     @property
     def is_new(self) -> bool:

@@ -133,7 +133,7 @@ async def end(step: Coroutine[Any, Any, Any], timeout_s: float) -> None:
 
     Cancellation: the step is cancelled, and has a moment to end.
     """
-    task = asyncio.get_running_loop().create_task(step, name=f"alacena: {step.__qualname__}")
+    task = asyncio.get_running_loop().create_task(step, name=f"alacena: {getattr(step, '__qualname__', step)}")
     await finish((task,), timeout_s)
     if not task.done() or task.cancelled():
         _log.warning("%s was not done within %g s: closing goes on without it", name_of(task), timeout_s)

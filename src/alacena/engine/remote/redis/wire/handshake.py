@@ -14,7 +14,7 @@ from alacena.engine.base.errors import BackendUnavailableError, OutcomeUnknownEr
 from alacena.engine.remote.redis.wire.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire.command import Command, Reply
@@ -123,20 +123,21 @@ async def _find(address: Address) -> dict[str, Any]:
     return {"host": address.host, "port": address.port}
 
 
-async def _connect_to_one(places: list[tuple[int, int, int, Any]]) -> socket.socket:
+async def _connect_to_one(places: Sequence[tuple[int, int, int, Any]]) -> socket.socket:
     """Returns a socket that is connected to the first of some addresses that answers.
 
     Raises:
         OSError: None can be reached; the error of the last one.
     """
     trying: set[asyncio.Task[socket.socket]] = set()
+    left = list(places)
     try:
         error: BaseException | None = None
-        while places or trying:
-            if places:
-                trying.add(asyncio.ensure_future(_connect_to(*places.pop(0))))
+        while left or trying:
+            if left:
+                trying.add(asyncio.ensure_future(_connect_to(*left.pop(0))))
             over, _ = await asyncio.wait(
-                trying, timeout=_NEXT_ADDRESS_S if places else None, return_when=asyncio.FIRST_COMPLETED
+                trying, timeout=_NEXT_ADDRESS_S if left else None, return_when=asyncio.FIRST_COMPLETED
             )
             for one in over:
                 error = one.exception()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.ops import symptoms
-from alacena.ops.checks import Check, Finding, State
+from alacena.ops.checks import Check, Finding, State, report_unreached
 from alacena.ops.letters import check_dead
 from alacena.ops.names import objects
 from alacena.ops.output import count_processes
@@ -119,42 +119,12 @@ async def _reachable(subject: Subject) -> list[Finding]:
             subject.settings = settings = Settings.from_env(redis_url=cache.url)
         subject.servers = await subject.held.enter_async_context(servers_of(settings, ways.append))
     except (AlacenaError, OSError) as error:
-        return [_report_unreached(error)]
+        return [report_unreached(error)]
     for server in subject.servers:
         # A refusal gives no facts: the checks that need them are skipped, and the right has a check of its own.
         subject.info.append(facts(await server.ask("INFO", "everything")))
     where = ", ".join(server.address for server in subject.servers)
     return [Finding("reachable", "pass", "; ".join([*ways, where]))]
-
-
-def _report_unreached(error: Exception) -> Finding:
-    said = str(error) or type(error).__name__
-    mend = "start the server, or correct host and port in ALACENA_REDIS_URL; try: redis-cli -u URL PING"
-    if isinstance(error, ServerReplyError):
-        mends = {
-            "WRONGPASS": "correct user and password in ALACENA_REDIS_URL (redis://user:password@host), percent-encoded",
-            "NOAUTH": "give a password in ALACENA_REDIS_URL: redis://:password@host:6379/0",
-            "NOPERM": "grant HELLO, CLIENT and AUTH (+@connection) to this user",
-            "LOADING": "wait until the server has read its data",
-            "DENIED": "set a password, or protected-mode no, on the server",
-        }
-        mend = mends.get(error.code, mend)
-        if "max number of clients" in said:
-            mend = "raise maxclients (redis-cli CONFIG SET maxclients 10000), or end clients that are not needed"
-    elif "RESP3" in said:
-        mend = "run Redis 7.0 or newer, or Valkey"
-    elif "rediss://" in said:
-        mend = "correct the scheme in ALACENA_REDIS_URL: rediss:// with TLS, redis:// without"
-    elif "certificate" in said or (isinstance(error, OSError) and "ssl" in type(error).__module__):
-        mend = "correct the certificates (?ssl_ca_certs=FILE), or use redis:// if the server speaks no TLS"
-    elif "sentinel_password" in said:
-        mend = "give the sentinels' password in ALACENA_REDIS_URL: ?sentinel_password="
-    elif "no sentinel" in said or "knows no master" in said:
-        mend = "give the sentinels' addresses, mostly port 26379, and the master's name as they know it"
-    elif any(word in said for word in ("NOAUTH", "WRONGPASS")):
-        mend = "correct user and password in ALACENA_REDIS_URL (redis+cluster://user:password@host), percent-encoded"
-    follows = "every read goes to its source; queues, locks and counters raise"
-    return Finding("reachable", "fail", said, follows, mend)
 
 
 async def _topology(subject: Subject) -> list[Finding]:

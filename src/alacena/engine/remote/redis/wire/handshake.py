@@ -158,7 +158,7 @@ async def _connect_to(family: int, kind: int, protocol: int, place: Any) -> sock
     try:
         opened.setblocking(False)  # noqa: FBT003 - as sockets have it
         await asyncio.get_running_loop().sock_connect(opened, place)
-    except BaseException:
+    except (OSError, asyncio.CancelledError):
         opened.close()
         raise
     return opened

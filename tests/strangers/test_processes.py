@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import inspect
 import json
 import pkgutil
@@ -25,9 +26,12 @@ from alacena.engine import (
     UsageError,
     WrongLoopError,
 )
+from alacena.engine.remote import backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from proving.servers.redis_server import RedisServer
 
 
 def _sent(one: Any) -> Any:
@@ -118,3 +122,38 @@ def test_errors_say_as_much_in_a_process_without_docstrings() -> None:
 @pytest.mark.parametrize("kind", [MissingTenantError, CacheClosedError, WrongLoopError])
 def test_a_class_that_always_means_the_same_says_what_its_page_says(kind: type[UsageError]) -> None:
     assert str(kind()) == " ".join((kind.__doc__ or "").split()).removesuffix(".")
+
+
+async def test_a_process_keeps_the_scripts_that_it_was_started_with(
+    valkey_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sidekiq/sidekiq 5721: no descriptor was left when one was needed; and a deploy replaces the files under a process."""
+
+    def is_gone() -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    # As in a process that has used none of them yet.
+    backend._source.cache_clear()
+    backend._sha.cache_clear()
+    async with Cache(Settings(redis_url=valkey_server.url, redis_budget_s=5.0)) as cache:
+        monkeypatch.setattr(backend, "_folder", is_gone)
+        acme = cache.tenant("acme")
+        assert await acme.set("note", "n", "x", document_ids=["d1"])
+        assert await acme.load("note", "m", lambda: "x") == "x"
+        assert await acme.invalidate(document_ids=["d1"])
+        async with acme.write(("note", "n")):
+            pass
+        async with acme.locks.acquire("lock"), await acme.budgets("budget", limit=1).reserve(1) as reservation:
+            await reservation.extend(60)
+        queue = acme.queues("jobs", max_attempts=1)
+        await queue.push_many([1, 2], ids=["a", "b"])
+        first, second = await queue.reserve(2)
+        await first.extend(60)
+        await first.ack()
+        await second.nack()
+        assert (await queue.replay(), await queue.discard(), len(await queue.dead())) == (1, 0, 0)
+        assert await acme.counters.increment("count") == 1
+        assert await acme.limits.sliding_window("limit", limit=1, window_s=1)
+        assert await acme.limits.token_bucket("limit", rate_per_s=1, burst=1)
+        assert await acme.ledger.record(1, model="m", idempotency_key="k")
+        await cache.fleet()

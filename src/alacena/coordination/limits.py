@@ -86,7 +86,8 @@ class Limits(PerTenant):
         rate = real_number(rate_per_s)
         if rate is None or not 0 < rate <= 1_000_000:
             raise ValueError(f"rate_per_s must be above 0 and at most 1,000,000, not {show(rate_per_s)}")
-        if exact(burst, "burst", least=1) / rate > _LONGEST_FILL_S:
+        burst = exact(burst, "burst", least=1)
+        if burst / rate > _LONGEST_FILL_S:
             # Beyond, its instants are no whole numbers that a float holds, and tokens would be taken without a trace.
             raise ValueError(
                 f"an empty bucket must be full again within a hundred years, and one with burst {burst} and rate_per_s "

@@ -65,7 +65,7 @@ FINDERS = (
     "engine/remote/redis/promises.py",
 )  # fmt: skip
 UNSEEN = (
-    "max number of clients", "permissions to access",  # are looked for in a refusal
+    "max number of clients", "permissions to access", "no sentinel", "no master",  # are looked for in a refusal
     "return redis.call",  # a script
     "redis-cli ACL SETUSER",  # a command
     "checks were skipped", "Not well", "It works", "look at", "All is well",  # the verdict: the page has its own

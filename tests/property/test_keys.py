@@ -13,7 +13,7 @@ from alacena.engine.base.scope import Scope
 
 NASTY = ["a", "b", "a:b", ":", "::", "{", "}", "{a}", "%", "%3A", "~", "~a", "=", "c=a", "a.0", "0", ".", "*", "?", "\0", "\n",
          " x", "x ", "é", "e\u0301", "😀", "\ud800", "A", "acme",
-         "acme.0", "t", "y", "r", "x" * 96, "x" * 97, "x" * 100_000]  # fmt: skip
+         "acme.0", "t", "y", "r", "x" * 96, "x" * 97, "x" * 512]  # fmt: skip
 WRITTEN = {"plain": Keys(), "secret": Keys(secret=b"s3cret"), "buckets": Keys(buckets={"acme": 16, "a": 4})}
 
 

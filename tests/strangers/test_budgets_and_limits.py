@@ -12,16 +12,21 @@ import pytest
 from alacena.common.cache import acquire_job_lock, release_job_lock
 from alacena.common.runtime import override
 from alacena.coordination import Budgets
+from alacena.coordination.coordination_context import CoordinationContext
+from alacena.coordination.locks import ACQUIRE, Locks
 from alacena.engine.base.errors import (
     BackendUnavailableError,
     IdempotencyConflictError,
     LimitExceededError,
+    LockLostError,
     LockTimeoutError,
     OutcomeUnknownError,
     UsageError,
 )
-from tests.integration.coordination.stand import port_of
+from alacena.engine.remote.local.local_backend import LocalBackend
+from tests.integration.coordination.stand import PlainKeys, port_of
 from tests.strangers.test_queues import Gate
+from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
     from alacena.coordination import Budget, Port, Reservation
     from alacena.engine import Cache
+    from alacena.engine.remote.backend import Script
 
     OpenCache: TypeAlias = Callable[..., Awaitable[Cache]]
 
@@ -255,3 +261,55 @@ async def test_a_job_lock_whose_taker_was_cancelled_is_free(port: Port, gate: Ga
         await cache.locks._background.close()
         assert await acquire_job_lock("job-1", "acme")
         assert await release_job_lock("job-1", "acme")
+
+
+async def test_a_request_that_never_fits_is_told_to_ask_for_less(cache: Cache) -> None:
+    """smg-project/smg PR 1397, oslabs-beta/GraphQL-Gate 89: a caller that waits, asks, and is refused for ever."""
+    limits = cache.tenant("acme").limits
+    for decision in (
+        await limits.sliding_window("w", limit=5, window_s=60, cost=6),
+        await limits.token_bucket("b", rate_per_s=1, burst=5, cost=6),
+        await limits.sliding_window("none", limit=0, window_s=60),
+    ):
+        with pytest.raises(LimitExceededError, match="larger than its limit, and never fits: ask for less") as refused:
+            decision.require()
+        assert refused.value.retry_after_s is None
+
+
+async def test_a_bucket_that_would_fill_in_millennia_is_refused_and_lets_nobody_through(cache: Cache) -> None:
+    """krakend/krakend-ratelimit 30 in its kind: a rate that is all but none let through more than its burst."""
+    limits = cache.tenant("acme").limits
+    for rate, burst in ((1e-300, 1), (1e-9, 10**9), (5e-324, 1)):
+        with pytest.raises(ValueError, match="within a hundred years"):
+            await limits.token_bucket("b", rate_per_s=rate, burst=burst)
+    allowed = [bool(await limits.token_bucket("b", rate_per_s=1e-9, burst=2)) for _ in range(4)]
+    assert allowed == [True, True, False, False]
+
+
+def test_a_lock_that_was_over_when_its_answer_came_begins_no_block() -> None:
+    """mike-marcacci/node-redlock 296: the answer took longer than the lease, and the work began without a lock."""
+
+    class Late(LocalBackend):
+        late_s = 0.0
+
+        async def script(self, script: Script, *args: Any, **options: Any) -> Any:
+            answer = await super().script(script, *args, **options)
+            if script is ACQUIRE:
+                await asyncio.sleep(self.late_s)
+            return answer
+
+    async def test(environment: VirtualEnvironment) -> None:
+        store = Late(environment)
+        locks = Locks(CoordinationContext(store, PlainKeys(), environment))
+        store.late_s = 10.0
+        with pytest.raises(LockLostError, match="before the server's answer came: give it a longer ttl_s"):
+            async with locks.acquire("l", tenant_id="acme", ttl_s=10):
+                pytest.fail("a block began without its lock")
+        with pytest.raises(LockLostError, match="before the server's answer came"):
+            await locks.try_acquire("m", tenant_id="acme", ttl_s=10)
+        store.late_s = 9.0
+        async with locks.acquire("l", tenant_id="acme", ttl_s=10, wait_s=0) as lock:
+            lock.check()
+        await locks.close()
+
+    run_virtual(test)

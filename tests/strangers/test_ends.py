@@ -542,3 +542,35 @@ async def test_an_invalidation_that_a_close_ends_is_unconfirmed(
         valkey_server.process.resume()
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+def test_what_a_close_could_not_end_is_called_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    """redis/redis-py 3239: the last lines of a process are addresses of objects, and nobody knows what did not end."""
+
+    async def hang() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def hold_on() -> None:
+        for _ in range(2):
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                continue
+        await asyncio.get_running_loop().create_future()
+
+    async def fail() -> None:
+        raise OSError("no route")
+
+    async def test(environment: VirtualEnvironment) -> None:
+        del environment
+        await take_apart([hang, hold_on, fail], Deadline(1.0))
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+
+    run_virtual(test)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 4
+    assert [line for line in lines if "object at" in line or "0x" in line or "<Task" in line] == []
+    for name, how_often in (("hang", 1), ("hold_on", 2), ("fail", 1)):
+        assert sum(f".{name}'" in line for line in lines) == how_often

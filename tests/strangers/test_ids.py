@@ -365,3 +365,38 @@ async def test_usage_that_cannot_be_stored_names_the_field(manager: type[CacheMa
             await track_token_usage("acme", 1, **{"model": "m", field: text})
     with pytest.raises(EncodeError, match="because of its metadata"):
         await track_token_usage("acme", 1, metadata={"note": text})
+
+
+async def test_a_tenant_that_one_verb_takes_every_verb_takes(manager: type[CacheManager], cache: Cache) -> None:
+    """A token in the place of the tenant was cached for a month, and refused by the ledger at the end of the first call."""
+
+    async def load(_: object = None) -> str:
+        return "answer"
+
+    longest, longer = "é" * 256, "é" * 256 + "x"
+    verbs: list[Callable[[str], Awaitable[object]]] = [
+        lambda tenant: manager.set("note", "n", "x", tenant),
+        lambda tenant: manager.get("note", "n", tenant),
+        lambda tenant: manager.invalidate(tenant, "note", "n"),
+        lambda tenant: get_with_cache_aside("note", "m", tenant, load),
+        lambda tenant: track_token_usage(tenant, 1, "model", idempotency_key="k"),
+        lambda tenant: acquire_job_lock("job", tenant),
+        lambda tenant: release_job_lock("job", tenant),
+        lambda tenant: cache.load("note", "n", tenant, load),
+        lambda tenant: cache.get_many("note", ["n"], tenant),
+        lambda tenant: cache.locks.try_acquire("lock", tenant_id=tenant),
+        lambda tenant: cache.queues("jobs", tenant_id=tenant).push("job"),
+        lambda tenant: cache.counters.increment("count", tenant_id=tenant),
+        lambda tenant: cache.limits.sliding_window("limit", tenant_id=tenant, limit=1, window_s=1),
+        lambda tenant: cache.tenant(tenant).budgets("budget", limit=1).state(),
+        lambda tenant: cache.ledger.record(tenant, 1, model="model"),
+        cache.ledger.totals,
+    ]
+    for verb in verbs:
+        await verb(longest)
+        with pytest.raises(InvalidKeyError, match="tenant_id has 513 bytes, and at most 512"):
+            await verb(longer)
+    with pytest.raises(InvalidKeyError, match="513 bytes"):
+        Scope(longer)
+    with pytest.raises(InvalidKeyError, match="513 bytes"), Context(tenant_id=longer):
+        pass

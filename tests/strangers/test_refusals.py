@@ -294,7 +294,7 @@ async def test_missing_rights_are_found_at_connect_and_said(
     with caplog.at_level(logging.WARNING, "alacena"):
         async with Cache(Settings(redis_url=f"unix://app:pw@{server.socket_path}", redis_budget_s=5.0)) as cache:
             promised = cache.guarantee()
-            assert promised["missing_rights"] == ["scripts"]
+            assert sorted(promised["missing_rights"]) == ["EVAL", "scripts"]
             assert promised["one_load"] == "per process"
             assert promised["coordination"] == "refused: no right to scripts"
             with pytest.raises(ServerReplyError, match="NOPERM"):
@@ -303,6 +303,18 @@ async def test_missing_rights_are_found_at_connect_and_said(
             await until(lambda: cache.guarantee()["missing_rights"] == [])
             assert cache.guarantee()["coordination"] == "all processes"
     assert sum("allows us no scripts" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_right_that_only_some_invalidations_need_is_found_at_connect_too(
+    start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """django/channels_redis 118, another command: EVAL is renamed away, and EVALSHA is not."""
+    server = start_redis(users=["app on >pw ~alacena:* &alacena:* +@all -eval"])
+    with caplog.at_level(logging.WARNING, "alacena"):
+        async with Cache(Settings(redis_url=f"unix://app:pw@{server.socket_path}", redis_budget_s=5.0)) as cache:
+            assert cache.guarantee()["missing_rights"] == ["EVAL"]
+            assert await cache.counters.increment("c", tenant_id="t") == 1
+    assert sum("allows us no EVAL" in record.getMessage() for record in caplog.records) == 1
 
 
 async def test_a_right_to_subscribe_that_is_missing_is_said_at_the_first_wait(

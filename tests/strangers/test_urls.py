@@ -12,6 +12,7 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -286,3 +287,13 @@ def test_a_keyring_that_was_written_the_wrong_way_round_shows_no_key(keys: Any) 
     with pytest.raises(UsageError) as caught:
         Keyring(keys, current=b"hunter2-" * 4)  # type: ignore[arg-type]
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my service", "web\n1", "café", " "])
+def test_a_name_that_no_server_takes_is_refused_as_a_setting(name: str) -> None:
+    """A deployment's name with a space in it kept the cache from its server, for ever."""
+    with pytest.raises(SettingsError, match="client_name"):
+        Settings(client_name=name)
+    with pytest.raises(SettingsError, match="client_name"):
+        Settings(redis_url=f"redis://cache?client_name={quote(name)}")
+    assert Settings(client_name="web-1:7/ü".encode("ascii", "ignore").decode()).client_name == "web-1:7/"

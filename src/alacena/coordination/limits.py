@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WINDOW: Final = Script("limit_window", idempotent=False)
 BUCKET: Final = Script("limit_bucket", idempotent=False)
 _BUCKETS: Final = 60
+_LONGEST_FILL_S: Final = 100 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,10 @@ class Decision:
             LimitExceededError: It was not allowed.
         """
         if not self.allowed:
-            remedy = "ask for less" if self.retry_after_s is None else f"wait {self.retry_after_s:g} s"
-            raise LimitExceededError(f"the limit is used up, {self.remaining} left: {remedy}", self.retry_after_s)
+            if self.retry_after_s is None:
+                raise LimitExceededError("the request is larger than its limit, and never fits: ask for less")
+            words = f"the limit is used up, {self.remaining} left: wait {self.retry_after_s:g} s"
+            raise LimitExceededError(words, self.retry_after_s)
         return self
 
 
@@ -83,9 +86,16 @@ class Limits(PerTenant):
         rate = real_number(rate_per_s)
         if rate is None or not 0 < rate <= 1_000_000:
             raise ArgumentError(f"rate_per_s must be above 0 and at most 1,000,000, not {show(rate_per_s)}")
+        burst = exact(burst, "burst", least=1)
+        if burst / rate > _LONGEST_FILL_S:
+            # Beyond, its instants are no whole numbers that a float holds, and tokens would be taken without a trace.
+            raise ArgumentError(
+                f"an empty bucket must be full again within a hundred years, and one with burst {burst} and rate_per_s "
+                f"{show(rate_per_s)} is not: give a smaller burst, or a higher rate"
+            )
         # The text is a part of the key: ``repr`` gives the shortest one that is this very number and no other.
         interval = repr(1_000_000 / rate)
-        words: list[Argument] = [interval, exact(burst, "burst", least=1), _cost(cost)]
+        words: list[Argument] = [interval, burst, _cost(cost)]
         key = self._port.key("limit", self._tenant(tenant_id), name, "bucket", interval, str(burst))
         return _decision(await self._port.run(BUCKET, [key], words))
 

@@ -83,7 +83,7 @@ class Lock:
         self._background = _background
         self._keys = grant.keys
         self._ttl_ms = grant.ttl_ms
-        self._deadline = self._deadline_from(grant.sent)
+        self._deadline = lease_end(grant.sent, grant.ttl_ms)
         self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     @property
@@ -131,10 +131,6 @@ class Lock:
         self.taker = None
         return bool(await self._background.finish(give_back(self._port, self._keys, self.token)))
 
-    def _deadline_from(self, sent: float) -> float:
-        """Returns the deadline of a lease: the server counts from when it got the command, which is after ``sent``."""
-        return sent + self._ttl_ms / 1000 * (1 - _DRIFT_RATIO)
-
     async def _renew(self) -> None:
         now = self._port.environment.now
         pause_s = self._ttl_ms / 1000 * _RENEW_RATIO
@@ -147,7 +143,7 @@ class Lock:
             if held is False:
                 break
             if held:
-                self._deadline = self._deadline_from(sent)
+                self._deadline = lease_end(sent, self._ttl_ms)
             pause_s = self._ttl_ms / 1000 * (_RENEW_RATIO if held else _RETRY_RATIO)
         self._lose()
 
@@ -169,6 +165,11 @@ class Lock:
                 return bool(await self._port.run(RENEW, self._keys[:2], [self.token, self._ttl_ms]))
         except (BackendError, TimeoutError):
             return None
+
+
+def lease_end(sent: float, ttl_ms: int) -> float:
+    """Returns until when a lease surely holds: the server counts from when it got the command, which is after ``sent``."""
+    return sent + ttl_ms / 1000 * (1 - _DRIFT_RATIO)
 
 
 async def give_back(port: CoordinationContext, keys: list[str], token: str) -> bool:

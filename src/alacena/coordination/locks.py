@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from weakref import WeakSet
 
 from alacena.coordination.held_locks import HeldLock, HeldTokens, LockState
-from alacena.coordination.lock import HEAD_MS, RENEW, Grant, Lock, bell_prefix, give_back
+from alacena.coordination.lock import HEAD_MS, RENEW, Grant, Lock, bell_prefix, give_back, lease_end
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.arguments import milliseconds, text_id, wait_seconds
 from alacena.engine.base.errors import (
@@ -80,7 +80,7 @@ class Locks(PerTenant):
         Raises:
             UsageError: This task holds the lock already, and would wait for itself without an end.
             LockTimeoutError: It was not had within ``wait_s``.
-            LockLostError: It was lost while the block ran.
+            LockLostError: It was lost while the block ran, or before it could begin.
             BackendError: The store could not be asked.
         """
         return LockBlock(self, name, self._tenant(tenant_id), ttl_s, wait_s)
@@ -93,6 +93,7 @@ class Locks(PerTenant):
         Raises:
             UsageError: This task holds the lock in a block, and would wait for itself without an end.
             LockTimeoutError: It was not had within ``wait_s``.
+            LockLostError: Its lease was over when the server's answer came.
             BackendError: The store could not be asked.
         """
         tenant_id = self._tenant(tenant_id)
@@ -106,7 +107,7 @@ class Locks(PerTenant):
             if granted is None and wait_s != 0:
                 hint = self._own_hint(name, tenant_id, is_patient=wait_s is None)
                 granted = await claim.stand_in_line(deadline)
-        except (BackendError, asyncio.CancelledError):
+        except (BackendError, LockLostError, asyncio.CancelledError):
             self._background.start(claim.withdraw())
             raise
         if granted is None:
@@ -149,13 +150,17 @@ class Locks(PerTenant):
 
         Returns:
             The fence, or ``None`` if another caller holds the lock or is next in line.
+
+        Raises:
+            LockLostError: Its lease was over when the server's answer came.
+            BackendError: The store could not be asked.
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
         token = None if token is None else text_id("token", token)
         claim = _Claim(self._port, self._keys(name, self._tenant(tenant_id)), ttl_ms, token)
         try:
             granted = await claim.ask(in_line=False)
-        except (BackendError, asyncio.CancelledError):
+        except (BackendError, LockLostError, asyncio.CancelledError):
             if token is None:  # Nobody knows the one that was made.
                 self._background.start(claim.withdraw())
             raise
@@ -239,6 +244,8 @@ class _Claim:
         words: list[Argument] = [self.token, self.ttl_ms, waiter_ms, HEAD_MS, bell_prefix(self.keys)]
         reply = await self._port.run(ACQUIRE, self.keys, words)
         if reply[0] == 1:
+            if self._port.environment.now() >= lease_end(sent, self.ttl_ms):
+                raise LockLostError("the lock had ended before the server's answer came: give it a longer ttl_s")
             return reply[1], sent
         _, left_ms, place = reply
         chance = self._port.environment.random()

@@ -40,6 +40,10 @@ class Pushed(str):
         self.outcome = outcome
         return self
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Returns what a copy of it is made from, in this process or another."""
+        return type(self), (str(self), self.outcome)
+
     @property
     def is_new(self) -> bool:
         """Whether this push put it in."""

@@ -42,6 +42,8 @@ _REMEMBER_MADE_MS: Final = 120_000
 _MOST_AT_ONCE: Final = 1_000
 _LETTERS_AT_ONCE: Final = 1_000
 _MOST_REASON: Final = 1_000
+_IS_DEAD: Final = 3
+"""What the script answers if an item that was given back had no attempt left."""
 _UNREADABLE_FACTOR: Final = 8
 _UNREADABLE_MOST_S: Final = 300.0
 
@@ -342,6 +344,15 @@ class Queue:
         state = await self._port.run(NACK, self._keys, words)
         if state in {1, 2}:
             await self._announce()
+        elif state == _IS_DEAD and self._port.says_first(f"dead: {self.name}"):
+            _log.warning(
+                "item %r of queue %r of tenant %r is a dead letter after its last attempt: %s; `alacena queues dead` lists "
+                "them, and replay() brings them back. Later ones of queues of this name are not logged",
+                item_id,
+                self.name,
+                self.tenant_id,
+                reason,
+            )
         return bool(state)
 
     def _read(self, rows: Sequence[list[Any]]) -> tuple[list[Item], list[Item]]:

@@ -6,12 +6,21 @@ import asyncio
 import inspect
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.coordination_context import pause_s
+from alacena.coordination.queue import Queue
 from alacena.coordination.taken import give_back
+from alacena.coordination.trouble import Trouble
 from alacena.engine.base.arguments import exact, finite_seconds, milliseconds, wait_seconds
-from alacena.engine.base.errors import AlacenaError, ArgumentError, BackendError, NotOwnerError, UsageError
+from alacena.engine.base.errors import (
+    AlacenaError,
+    ArgumentError,
+    BackendError,
+    BackendUnavailableError,
+    NotOwnerError,
+    UsageError,
+)
 from alacena.engine.base.surroundings import Surroundings
 from alacena.engine.base.ttl import is_finite, show
 
@@ -24,6 +33,9 @@ if TYPE_CHECKING:
     from alacena.engine.remote.backend import Notification
 
 _log = logging.getLogger("alacena")
+
+_LAST_S: Final = 5.0
+"""How long handlers that were cancelled at the end of a worker may take to undo what they began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,10 @@ class Worker:
         self._grace_s = wait_seconds(grace_s, "grace_s")
         self._jobs: set[_Job] = set()
         self._stopping = asyncio.Event()
+        of = f" of queue {source.name!r} of tenant {source.tenant_id!r}" if isinstance(source, Queue) else ""
+        self._trouble = Trouble(
+            f"a worker{of} takes no items", "it asks again by itself", health=port.health, part="worker"
+        )
 
     def stop(self) -> None:
         """Takes no more items; :meth:`run` returns when the running handlers are done, or their grace is over."""
@@ -160,6 +176,7 @@ class Worker:
         """Works until :meth:`stop`.
 
         Cancellation: running handlers are cancelled, their items given back at once without counting the attempt.
+        A handler that does not end then is left behind after 5 s, and named in the log.
         """
         # A task of its own: leases are lengthened also while the server does not answer the question for more work.
         heart = asyncio.get_running_loop().create_task(self._beat())
@@ -178,8 +195,11 @@ class Worker:
         try:
             async with self._source.bell() as bell:
                 await self._serve(bell)
-        except BackendError:
+        except BackendError as error:
             self.counts.outages += 1
+            # The connection itself says that the server is away; what else it may be, nobody else would hear of.
+            if not isinstance(error, BackendUnavailableError):
+                self._trouble.record(error)
             pause = self._backoff.delay_s(1, self._port.environment.random())
             await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
 
@@ -191,6 +211,7 @@ class Worker:
                 await self._until(*(job.task for job in self._jobs), own=False)
                 continue
             taken = await self._source.take(free, self._visibility_s)
+            self._trouble.over()
             self.counts.unreadable += taken.unreadable
             for item in taken.items:
                 self._start(item)
@@ -233,7 +254,7 @@ class Worker:
                 raise
             await self._settle(job.item, work)
         except NotOwnerError:
-            self.counts.lost += 1
+            self._note_loss(job)
         except BackendError:
             self.counts.outages += 1  # The lease ends by itself: the item is delivered again.
         except Exception:  # noqa: BLE001 - the item is given back, whatever it was
@@ -274,8 +295,20 @@ class Worker:
             # 2. Meanwhile A's handler ends, and A is acknowledged.
             # 3. The reply says that A is not ours. That is no loss: only jobs that still run are cancelled.
             if job.item in lost and job in self._jobs:
-                self.counts.lost += 1
+                self._note_loss(job)
                 job.task.cancel()
+
+    def _note_loss(self, job: _Job) -> None:
+        self.counts.lost += 1
+        queue = getattr(job.item.queue, "name", "")
+        if self._port.says_first(f"lost: {queue}"):
+            _log.warning(
+                "item %r of queue %r: its lease ended while its handler ran, so that it is delivered again though its work "
+                "may be done: give visibility_s above the time for which handlers block the event loop. Later ones of "
+                "queues of this name are not logged",
+                job.item.id,
+                queue,
+            )
 
     async def _drop_all(self) -> None:
         """Cancels running handlers and gives their items back."""
@@ -283,7 +316,15 @@ class Worker:
         for job in jobs:
             job.task.cancel()
         if jobs:
-            await asyncio.wait([job.task for job in jobs])
+            # Bounded: a handler that swallows its cancellation must not hold the end of the process.
+            await asyncio.wait([job.task for job in jobs], timeout=_LAST_S)
+            for job in jobs:
+                if not job.task.done():
+                    _log.warning(
+                        "the handler of item %r does not end though it was cancelled: it is left behind, and its item given "
+                        "back",
+                        job.item.id,
+                    )
         # Even if run() is cancelled once more: else the items stay out of sight until their leases end.
         await self._port._background.finish(self._give_back_all(jobs))
 

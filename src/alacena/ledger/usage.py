@@ -25,8 +25,8 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 _LONGEST_KEY: Final = 512
 _PLACES: Final = ("agent_id", "conversation_id", "collection_id")
 _LONGEST_PART: Final = 64
-_LONGEST: Final = {"tenant_id": 512, "model": 256, "token_type": 128, "operation": 128}
-"""Bytes; together they fit into one entry of a Postgres index."""
+_LONGEST: Final = {"model": 256, "token_type": 128, "operation": 128}
+"""Bytes; together with the longest tenant they fit into one entry of a Postgres index."""
 
 
 _ALONE: Final = frozenset({"llm", "embedding"})

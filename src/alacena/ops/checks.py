@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from alacena.engine import AlacenaError, SystemEnvironment
+from alacena.engine import AlacenaError, ServerReplyError, SystemEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -42,6 +42,47 @@ class Finding:
     found: str
     follows: str = ""
     mend: str = ""
+
+
+_REMEDIES: Final = (
+    ("certificate", "correct the certificates (?ssl_ca_certs=FILE), or use redis:// if the server speaks no TLS"),
+    ("RESP3", "run Redis 7.0 or newer, or Valkey"),
+    ("rediss://", "correct the scheme in ALACENA_REDIS_URL: rediss:// with TLS, redis:// without"),
+    ("sentinel_password", "give the sentinels' password in ALACENA_REDIS_URL: ?sentinel_password="),
+    ("no master", "give the sentinels' addresses, mostly port 26379, and the master's name as they know it"),
+    ("no sentinel", "give the sentinels' addresses, mostly port 26379, and the master's name as they know it"),
+    (
+        "NOAUTH",
+        "correct user and password in ALACENA_REDIS_URL (redis+cluster://user:password@host), percent-encoded",
+    ),
+    (
+        "WRONGPASS",
+        "correct user and password in ALACENA_REDIS_URL (redis+cluster://user:password@host), percent-encoded",
+    ),
+)
+"""Words of a failure, and the remedy of the first of them that it has."""
+
+
+def report_unreached(error: Exception) -> Finding:
+    """Returns the finding of a server that was not reached, with the remedy that its error or its words call for."""
+    said = str(error) or type(error).__name__
+    mend = "start the server, or correct host and port in ALACENA_REDIS_URL; try: redis-cli -u URL PING"
+    if isinstance(error, ServerReplyError):
+        mends = {
+            "WRONGPASS": "correct user and password in ALACENA_REDIS_URL (redis://user:password@host), percent-encoded",
+            "NOAUTH": "give a password in ALACENA_REDIS_URL: redis://:password@host:6379/0",
+            "NOPERM": "grant HELLO, CLIENT and AUTH (+@connection) to this user",
+            "LOADING": "wait until the server has read its data",
+            "DENIED": "set a password, or protected-mode no, on the server",
+        }
+        mend = mends.get(error.code, mend)
+        if "max number of clients" in said:
+            mend = "raise maxclients (redis-cli CONFIG SET maxclients 10000), or end clients that are not needed"
+    else:
+        is_tls = isinstance(error, OSError) and "ssl" in type(error).__module__
+        mend = next((one for word, one in _REMEDIES if word in said), _REMEDIES[0][1] if is_tls else mend)
+    follows = "every read goes to its source; queues, locks and counters raise"
+    return Finding("reachable", "fail", said, follows, mend)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.ops import symptoms
-from alacena.ops.checks import Check, Finding, State
+from alacena.ops.checks import Check, Finding, State, report_unreached
+from alacena.ops.letters import check_dead
 from alacena.ops.names import objects
 from alacena.ops.output import count_processes
 from alacena.ops.rights import rights
@@ -118,34 +119,12 @@ async def _reachable(subject: Subject) -> list[Finding]:
             subject.settings = settings = Settings.from_env(redis_url=cache.url)
         subject.servers = await subject.held.enter_async_context(servers_of(settings, ways.append))
     except (AlacenaError, OSError) as error:
-        return [_report_unreached(error)]
+        return [report_unreached(error)]
     for server in subject.servers:
         # A refusal gives no facts: the checks that need them are skipped, and the right has a check of its own.
         subject.info.append(facts(await server.ask("INFO", "everything")))
     where = ", ".join(server.address for server in subject.servers)
     return [Finding("reachable", "pass", "; ".join([*ways, where]))]
-
-
-def _report_unreached(error: Exception) -> Finding:
-    said = str(error) or type(error).__name__
-    mend = "start the server, or correct host and port in ALACENA_REDIS_URL; try: redis-cli -u URL PING"
-    if isinstance(error, ServerReplyError):
-        mends = {
-            "WRONGPASS": "correct user and password in ALACENA_REDIS_URL (redis://user:password@host), percent-encoded",
-            "NOAUTH": "give a password in ALACENA_REDIS_URL: redis://:password@host:6379/0",
-            "NOPERM": "grant HELLO, CLIENT and AUTH (+@connection) to this user",
-            "LOADING": "wait until the server has read its data",
-            "DENIED": "set a password, or protected-mode no, on the server",
-        }
-        mend = mends.get(error.code, mend)
-        if "max number of clients" in said:
-            mend = "raise maxclients (redis-cli CONFIG SET maxclients 10000), or end clients that are not needed"
-    elif "RESP3" in said:
-        mend = "run Redis 7.0 or newer, or Valkey"
-    elif isinstance(error, OSError) and "ssl" in type(error).__module__:
-        mend = "correct the certificates (?ssl_ca_certs=FILE), or use redis:// if the server speaks no TLS"
-    follows = "every read goes to its source; queues, locks and counters raise"
-    return Finding("reachable", "fail", said, follows, mend)
 
 
 async def _topology(subject: Subject) -> list[Finding]:
@@ -413,6 +392,7 @@ def checks(url: str | None = None) -> list[Check]:
         Check("latency", "server", _latency),
         Check("tracking and canary", "server", _coherence),
         Check("fleet", "cache", _fleet),
+        Check("dead letters", "cache", check_dead),
         Check("symptom: values are not in the cache", "settings", symptoms.check_values),
         Check("symptom: errors at access", "nothing", symptoms.wrong_interface),
         Check("symptom: inconsistent metadata", "server", symptoms.metadata),

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.engine import BackendError
 from alacena.ops import names
+from alacena.ops.checks import Finding
 from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.server import servers_of
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alacena.engine import Cache
+    from alacena.ops.checks import Subject
 
+_CHECK: Final = "dead letters"
 
 _MOST_QUEUES: Final = 1_000
 _AT_ONCE: Final = 50
@@ -77,6 +81,25 @@ async def queues(
 
 async def _measure(cache: Cache, tenant: str, name: str) -> dict[str, Any]:
     return {"tenant_id": tenant, "queue": name, **asdict(await cache.queues(name, tenant_id=tenant).stats())}
+
+
+async def check_dead(subject: Subject) -> list[Finding]:
+    """Returns the check for dead letters: nobody works on them, and they stay until somebody decides."""
+    assert subject.cache is not None
+    try:
+        rows = (await queues(subject.cache, None, None, 0)).data["queues"]
+    except BackendError as error:  # the reason has a check of its own
+        return [Finding(_CHECK, "skip", f"the queues could not be read: {error}")]
+    dead_in = sorted((row for row in rows if row["dead"]), key=lambda row: -row["dead"])
+    if not dead_in:
+        return [Finding(_CHECK, "pass", "no queue that is listed has any")]
+    count, most = sum(row["dead"] for row in dead_in), dead_in[0]
+    words = (
+        f"{count} in {len(dead_in)} of {len(rows)} queues, most of them in {most['queue']!r} of {most['tenant_id']!r}"
+    )
+    follows = "this work is not done, and its values take room on the server until somebody decides"
+    mend = "alacena queues dead QUEUE --tenant TENANT names the reasons; then `queues replay` or `queues discard`"
+    return [Finding(_CHECK, "warn", words, follows, mend)]
 
 
 async def dead(cache: Cache, tenant: str, name: str, limit: int) -> CommandResult:

@@ -12,9 +12,10 @@ from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.redis.commands import is_forbidden
 from alacena.engine.remote.redis.endpoint import Address, Endpoint
 from alacena.engine.remote.redis.facts import NEEDS, SAFE_POLICY, facts
+from alacena.engine.remote.redis.sentinel import why_not_asked
 from alacena.engine.remote.redis.slots import read_slots
 from alacena.engine.remote.redis.wire import Connection
-from alacena.engine.remote.redis.wire.handshake import ask_once, greet, open_socket
+from alacena.engine.remote.redis.wire.handshake import ask_once, greet, open_socket, words_of_timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -55,9 +56,11 @@ class Server:
                 await open_socket(lambda: self._connection, self._where, self._access)
                 await greet(self._connection, self._access, timeout_s=timeout_s)
         # Before OSError, of which it is one: its own text is empty.
-        except TimeoutError:
+        except TimeoutError as error:
             self.close()
-            raise BackendUnavailableError(f"no answer from {self.address} within {timeout_s:g} s") from None
+            words = words_of_timeout(error, "")
+            known = f": {words}" if words else ""
+            raise BackendUnavailableError(f"no answer from {self.address} within {timeout_s:g} s{known}") from None
         except (AlacenaError, OSError):
             self.close()
             raise
@@ -172,7 +175,9 @@ async def _masters(endpoint: Endpoint, timeout_s: float, note: Callable[[str], N
         try:
             reply = await ask_once(open_socket, address, access, question, timeout_s=timeout_s)
         except (BackendError, OSError) as error:
-            troubles.append(f"{address}: {error or type(error).__name__}")
+            troubles.append(
+                f"{address}: {(str(error) or type(error).__name__) if is_cluster else why_not_asked(error)}"
+            )
             continue
         if is_cluster and reply:
             try:

@@ -154,6 +154,22 @@ async def test_a_worker_that_dies_each_time_leads_to_the_dead_letters_too(queue:
     assert letter.reason == "the lease ran out on the last attempt"
 
 
+async def test_a_letter_of_a_worker_that_died_names_what_an_earlier_attempt_said_besides(queue: Queue) -> None:
+    await queue.push("v")
+    [item] = await queue.reserve()
+    await item.nack(reason="busy")
+    for _ in range(2):
+        assert await queue.reserve(wait_s=60, visibility_s=0.01)
+
+    async def dead() -> bool:
+        await queue.reserve()
+        return (await _law(queue)).dead == 1
+
+    await until(dead)
+    [letter] = await queue.dead()
+    assert letter.reason == "the lease ran out on the last attempt; an earlier one: busy"
+
+
 async def test_dead_letters_are_discarded_or_replayed_all_together(queue: Queue) -> None:
     await queue.push_many(range(5))
     for _ in range(3):

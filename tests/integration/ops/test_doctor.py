@@ -115,6 +115,35 @@ def test_eviction_with_queues_in_use_is_a_failure(policy, valkey_server, finding
     assert found["coordination"]["state"] == "fail"
 
 
+def test_dead_letters_are_a_warning_that_names_the_queue(valkey_server, findings, work):
+    """rq/rq 834, twentyhq/twenty 26219: jobs that are over fill the server, and every look at it says that it is well."""
+
+    async def fail(cache):
+        for tenant, count in (("acme", 2), ("globex", 1)):
+            queue = cache.queues("ingest", tenant_id=tenant, max_attempts=1)
+            await queue.push_many(range(count))
+            for item in await queue.reserve(count):
+                await item.nack(reason="no such model")
+
+    assert findings(valkey_server.url, code=0)["dead letters"]["state"] == "pass"
+    work(valkey_server.url, fail)
+    found = findings(valkey_server.url, code=0)["dead letters"]
+
+    assert found["state"] == "warn"
+    assert found["found"] == "3 in 2 of 2 queues, most of them in 'ingest' of 'acme'"
+    assert "alacena queues dead" in found["mend"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"), [("redis+sentinel", "?sentinel_password="), ("redis+cluster", "correct user and password")]
+)
+def test_a_password_that_is_missing_is_named_whatever_is_asked_for_the_server(kind, remedy, start_redis, findings):
+    server = start_redis(password="right", tcp=True)
+    found = findings(f"{kind}://127.0.0.1:{server.port}" + ("/m" if "sentinel" in kind else ""), code=1)
+
+    assert remedy in found["reachable"]["mend"]
+
+
 def test_eviction_for_a_cache_alone_is_a_warning(start_redis, findings):
     found = findings(start_redis(maxmemory_policy="allkeys-lru").url, code=0)
 

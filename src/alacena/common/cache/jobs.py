@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from alacena.common import runtime
 from alacena.common.cache.tenancy import tenant_of
 from alacena.constants import JOB_LOCK_EXPIRY, JOB_LOCK_PREFIX
-from alacena.engine import BackendError
+from alacena.engine import BackendError, LockLostError
 from alacena.engine.base.scope import identifier, tenant_text
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def acquire_job_lock(job_id: str, tenant_id: str | None = None, expiry_sec
     name, token = f"{JOB_LOCK_PREFIX}:{job_id}", runtime.PROCESS.environment.token(16).hex()
     try:
         fence = await cache.locks.try_acquire(name, tenant_id=tenant, ttl_s=expiry_seconds, token=token)
-    except (BackendError, asyncio.CancelledError):
+    except (BackendError, LockLostError, asyncio.CancelledError):
         # Either error may come after the server has granted the lock: it would be held for its whole expiry by nobody.
         cache.locks.withdraw(name, tenant_id=tenant, token=token, ttl_s=expiry_seconds)
         raise

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from alacena.common.context.generators import GeneratorValue, ambient, possible
 from alacena.constants import NIL_TENANT_ID
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
-from alacena.engine.base.scope import identifier, tenant_text
+from alacena.engine.base.scope import check_tenant_length, identifier, tenant_text
 from alacena.engine.base.surroundings import Surroundings
 from alacena.engine.loading.load import LOAD
 
@@ -45,9 +45,12 @@ def check_id(name: str, value: object) -> OptionalId:
     """Returns ``value`` as the id of a field, by the rule of every id (`alacena.engine.base.scope.identifier`), or ``None``.
 
     Raises:
-        InvalidKeyError: It is blank, or neither text nor an int nor a UUID.
+        InvalidKeyError: It is blank, or neither text nor an int nor a UUID; or a tenant of more than 512 bytes.
     """
-    return None if value is None else identifier(name, value)
+    if value is None:
+        return None
+    text = identifier(name, value)
+    return check_tenant_length(text) if name == "tenant_id" else text
 
 
 def is_valid_tenant_id(tenant_id: object) -> bool:

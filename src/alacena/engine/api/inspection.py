@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
@@ -85,13 +84,13 @@ class InspectionVerbs(ABC):
         key, *wider = parts.keys.entries(data_type, resource_id, scope)
         return await parts.explain(key, wider)
 
-    def guarantee(self) -> Mapping[str, Any]:
+    def guarantee(self) -> dict[str, Any]:
         """Returns the protocol's promises that hold now with this server, and why those that do not hold do not.
 
         ``faults`` holds the faults of parts that work in the background, by part.
         """
         parts = self._open_parts()
-        return MappingProxyType({**parts.remote.guarantee(), "faults": parts.health.faults()})
+        return {**parts.remote.guarantee(), "faults": parts.health.faults()}
 
     def snapshot(self) -> Snapshot:
         """Returns the counts of this process, as they were within the last second; any thread may ask.

@@ -109,7 +109,7 @@ async def finish(tasks: Iterable[asyncio.Future[Any]], timeout_s: float | None) 
         for _ in range(2):  # A cancelled task may be caught in a wait of its own, such as a pool's for a connection.
             left = await _cancel(left)
         for task in left:
-            _log.warning("%r does not end though it was cancelled: it is left behind", task)
+            _log.warning("%s does not end though it was cancelled: it is left behind", name_of(task))
 
 
 async def _cancel(tasks: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
@@ -133,12 +133,20 @@ async def end(step: Coroutine[Any, Any, Any], timeout_s: float) -> None:
 
     Cancellation: the step is cancelled, and has a moment to end.
     """
-    task = asyncio.get_running_loop().create_task(step)
+    task = asyncio.get_running_loop().create_task(step, name=f"alacena: {getattr(step, '__qualname__', step)}")
     await finish((task,), timeout_s)
     if not task.done() or task.cancelled():
-        _log.warning("%r was not done within %g s: closing goes on without it", task.get_coro(), timeout_s)
+        _log.warning("%s was not done within %g s: closing goes on without it", name_of(task), timeout_s)
     elif error := task.exception():
-        _log.warning("closing goes on without %r, which failed: %r", task.get_coro(), error)
+        _log.warning("closing goes on without %s, which failed: %r", name_of(task), error)
+
+
+def name_of(task: asyncio.Future[Any]) -> str:
+    """Returns what people know a task by: its name, and the function that it runs; not its address and state."""
+    if not isinstance(task, asyncio.Task):
+        return repr(task)
+    name, runs = task.get_name(), getattr(task.get_coro(), "__qualname__", "")
+    return f"the task {name!r}" if not runs or runs in name else f"the task {name!r} ({runs})"
 
 
 async def take_apart(closers: Sequence[Callable[[], Coroutine[Any, Any, Any]]], deadline: Deadline) -> None:

@@ -36,6 +36,8 @@ The loader's own exceptions are never wrapped.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class AlacenaError(Exception):
     """Root of everything that Alacena raises by itself.
@@ -50,9 +52,11 @@ class UsageError(AlacenaError):
     The message says what to write instead.
     """
 
+    _MESSAGE: ClassVar[str] = ""
+    """What a class that always means the same says. Not taken from its docstring, which ``python -OO`` leaves out."""
+
     def __init__(self, message: str | None = None) -> None:
-        # Of a class that always means the same, its docstring is the message.
-        super().__init__(" ".join((self.__doc__ or "").split()).removesuffix(".") if message is None else message)
+        super().__init__(self._MESSAGE if message is None else message)
 
 
 class MissingTenantError(UsageError, ValueError):
@@ -61,6 +65,12 @@ class MissingTenantError(UsageError, ValueError):
     Pass ``tenant_id=...``, or run inside ``async with Context(tenant_id=...)`` or a function decorated with
     ``@with_context(tenant=True)``. ``"system"`` is the tenant of what belongs to nobody.
     """
+
+    _MESSAGE = (
+        "No tenant was given and none is current. Pass ``tenant_id=...``, or run inside "
+        "``async with Context(tenant_id=...)`` or a function decorated with ``@with_context(tenant=True)``. "
+        '``"system"`` is the tenant of what belongs to nobody'
+    )
 
 
 class TenantMismatchError(UsageError, ValueError):
@@ -81,6 +91,16 @@ class TenantMismatchError(UsageError, ValueError):
         )
         self.expected = expected
         self.named = named
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Returns how it is made anew in another process, whose pool would wait for ever for an error that it cannot make."""
+        return _remake, (type(self), self.args, self.__dict__)
+
+
+def _remake(kind: type[BaseException], args: tuple[object, ...], state: dict[str, object]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ArgumentError(UsageError, ValueError, TypeError):
@@ -107,9 +127,13 @@ class SettingsError(UsageError, ValueError):
 class CacheClosedError(UsageError, RuntimeError):
     """The cache is not open: use ``async with Cache(...)`` or ``await cache.open()`` first."""
 
+    _MESSAGE = "The cache is not open: use ``async with Cache(...)`` or ``await cache.open()`` first"
+
 
 class WrongLoopError(UsageError, RuntimeError):
     """The cache was opened on another event loop (or before a fork): close it there and open one here."""
+
+    _MESSAGE = "The cache was opened on another event loop (or before a fork): close it there and open one here"
 
 
 class ClaimError(UsageError, RuntimeError):

@@ -15,6 +15,9 @@ from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, Usag
 SYSTEM_TENANT: Final = "system"
 """The reserved tenant of what belongs to no tenant."""
 
+LONGEST_TENANT_BYTES: Final = 512
+"""The longest id of a tenant, in bytes of UTF-8: the ledger indexes it beside other columns, and no verb takes a longer one."""
+
 DIMENSIONS: Final = ("user_id", "permissions", "agent_id", "conversation_id", "collection_id")
 """The parts of a scope below the tenant, in the order in which they outrank one another in a search."""
 
@@ -64,11 +67,28 @@ def tenant_text(value: object) -> str:
 
     Raises:
         MissingTenantError: It is ``None`` or blank.
-        InvalidKeyError: It is of a type that has no single text form.
+        InvalidKeyError: It is of a type that has no single text form, or longer than 512 bytes.
     """
     if value is None or (isinstance(value, str) and not str.strip(value)):
         raise MissingTenantError
-    return identifier("tenant_id", value)
+    return check_tenant_length(identifier("tenant_id", value))
+
+
+def check_tenant_length(tenant_id: str) -> str:
+    """Returns a tenant's text, if it is not too long.
+
+    Raises:
+        InvalidKeyError: It has more than 512 bytes.
+    """
+    # One comparison for nearly all: no character has more than four bytes.
+    if len(tenant_id) * 4 > LONGEST_TENANT_BYTES:
+        length = len(tenant_id.encode("utf-8", "surrogatepass"))
+        if length > LONGEST_TENANT_BYTES:
+            raise InvalidKeyError(
+                f"tenant_id has {length} bytes, and at most {LONGEST_TENANT_BYTES} are taken: give the tenant's id, not a "
+                "token or a document that holds it"
+            )
+    return tenant_id
 
 
 def permission_set(permissions: Iterable[str]) -> frozenset[str]:
@@ -133,7 +153,7 @@ class Scope:
 
     Raises:
         MissingTenantError: ``tenant_id`` is ``None`` or blank.
-        InvalidKeyError: Another part is blank or not text.
+        InvalidKeyError: ``tenant_id`` has more than 512 bytes; another part is blank or not text.
     """
 
     tenant_id: str

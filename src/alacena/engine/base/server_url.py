@@ -101,6 +101,8 @@ _REQUIREMENTS: Final[Mapping[str, str]] = {
 }
 _ANSWERS: Final[Mapping[str, bool]] = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
+CLIENT_NAME: Final = "write letters, digits and signs of ASCII without a space: servers take no other name of a client"
+is_client_name = re.compile(r"[!-~]+").fullmatch
 _ENCODE: Final = "percent-encode the password (urllib.parse.quote(password, safe=''))"
 _NO_HOST: Final = re.compile(r"[\s\[\]{}()<>$\"'`\\^|]")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
@@ -235,6 +237,8 @@ class _Reading:
             yield "ssl_cert_reqs: write required or none"
         if options.get("ssl_check_hostname", "true").lower() not in _ANSWERS:
             yield "ssl_check_hostname: write true or false"
+        if not is_client_name(options.get("client_name", "x")):
+            yield f"client_name: {CLIENT_NAME}"
 
     def _read_socket(self, hosts: str, path: str, options: Mapping[str, str]) -> None:
         if hosts:

@@ -112,6 +112,10 @@ class Settings:
         )
         return f"Settings({', '.join(shown)})"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Returns how they are made anew in another process; a read-only view of a mapping cannot be sent there."""
+        return _remake, ({f.name: _plain(getattr(self, f.name)) for f in fields(self)},)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Reads ``ALACENA_*`` (such as ``ALACENA_REDIS_BUDGET_S``) and, for the server, ``REDIS_URL``.
@@ -152,6 +156,14 @@ class Settings:
         if problems:
             raise SettingsError("wrong settings:\n  " + "\n  ".join(dict.fromkeys(problems)))
         return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, MappingProxyType) else value
+
+
+def _remake(values: dict[str, Any]) -> Settings:
+    return Settings(**values)
 
 
 _BOOLS: Final = {"true": True, "1": True, "false": False, "0": False}
@@ -252,6 +264,8 @@ def _text_problem(name: str, value: object) -> str | None:
         return f"must have 16 to 64 bytes, not {size}"
     if name == "key_secret" and size > 64:
         return f"must have at most 64 bytes, not {size}"
+    if name == "client_name" and not server_url.is_client_name(value):
+        return f"{server_url.CLIENT_NAME}, not {show(value)}"
     if name == "redis_url":
         return "; ".join(server_url.faults(value)) or None
     return None

@@ -29,3 +29,7 @@ class EntryError(DecodeError):
     def __init__(self, message: str, reason: Reason) -> None:
         super().__init__(message)
         self.reason: Reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Returns how it is made anew in another process."""
+        return type(self), (str(self), self.reason), self.__dict__

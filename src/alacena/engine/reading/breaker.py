@@ -32,7 +32,7 @@ class Breaker:
         self._environment = environment
         self.failures = self.answers = 0
         self._pauses = 0
-        self._open_until = self._failed_at = float("-inf")
+        self._opened_at = self._open_until = self._failed_at = float("-inf")
         self._probing = False
 
     @property
@@ -60,21 +60,37 @@ class Breaker:
         self.answers += 1
         self._probing = False
 
-    def record_failure(self, answers: int) -> None:
-        """Notes that a try was not answered, or too late. ``answers``: how many there were when it began."""
+    def record_failure(self, answers: int, began: float) -> None:
+        """Notes that a try was not answered, or too late.
+
+        Args:
+            answers: How many there were when it began.
+            began: When that was.
+        """
         # Only while it is closed: a late failure of a try that began before the last answer must not close it.
         if answers != self.answers and not self.is_open:
             self.failures = 0
         # A hundred reads that fail together open it once. Only a failed probe opens it again, for a longer pause.
-        opens = self.failures == _FAILURES - 1 or (self.failures >= _FAILURES and self._probing)
+        is_probe = self._is_probe(began)
+        opens = self.failures == _FAILURES - 1 or (self.is_open and is_probe)
         self.failures += 1
         self._failed_at = self._environment.now()
-        self._probing = False
+        if is_probe:
+            self._probing = False
         if opens:
             pause_s = min(_PAUSE_S * 2**self._pauses, _LONGEST_PAUSE_S)
-            self._open_until = self._environment.now() + pause_s * (0.75 + self._environment.random() / 2)
+            self._opened_at = self._environment.now()
+            self._open_until = self._opened_at + pause_s * (0.75 + self._environment.random() / 2)
             self._pauses += 1
 
-    def record_leaving(self) -> None:
-        """Notes that a try was given up by its caller: it says nothing about the server."""
-        self._probing = False
+    def record_leaving(self, began: float) -> None:
+        """Notes that a try that ``began`` then was given up by its caller: it says nothing about the server."""
+        if self._is_probe(began):
+            self._probing = False
+
+    def _is_probe(self, began: float) -> bool:
+        """Returns whether a try is the probe under way.
+
+        A try from before the pause may fail later than the probe begins: its report is not the probe's.
+        """
+        return self._probing and began > self._opened_at

@@ -146,7 +146,7 @@ class TieredLookup:
                 is_answered = True
             except BaseException:
                 # Cancelled, or called on another loop. A probe that did not report would keep everybody away for ever.
-                breaker.record_leaving()
+                breaker.record_leaving(began)
                 raise
             finally:
                 if look is not None:
@@ -270,7 +270,7 @@ class TieredLookup:
             answers = await self._remote.lease_many(asked)
         finally:
             if not answers:
-                breaker.record_leaving()
+                breaker.record_leaving(began)
         errors = [answer for answer in answers if isinstance(answer, BackendError)]
         # In a cluster one node may fail while the others answer: that is no reason to stay away from all of them.
         if errors and len(errors) == len(answers):
@@ -311,7 +311,7 @@ class TieredLookup:
             raise
         finally:
             if not settled:
-                self._breaker.record_leaving()
+                self._breaker.record_leaving(began)
         return answer
 
     def _note_failure(self, error: BackendError, began: float, answers: int) -> None:
@@ -321,9 +321,9 @@ class TieredLookup:
         are well.
         """
         if isinstance(error, BackendUnavailableError) and self._environment.now() - began < _AT_ONCE_S:
-            self._breaker.record_leaving()
+            self._breaker.record_leaving(began)
         else:
-            self._breaker.record_failure(answers)
+            self._breaker.record_failure(answers, began)
 
     def _alive_in_memory(self, keys: Sequence[EntryKey]) -> Found | None:
         """Returns a fresh entry in memory, else the first that is alive at all."""

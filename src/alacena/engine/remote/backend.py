@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
+    from importlib.resources.abc import Traversable
 
 Reply: TypeAlias = Any
 """What a server answers, in RESP3 shapes: ``bytes``, ``int``, ``float``, ``None``, ``list`` or ``dict`` of these."""
@@ -24,12 +25,25 @@ Argument: TypeAlias = str | bytes | int | float
 """A word of a command; text goes as UTF-8, numbers in decimal."""
 
 
+def _folder() -> Traversable:
+    """Returns where the scripts are: under the root package, so that reading them imports no client library."""
+    return importlib.resources.files("alacena") / "engine" / "remote" / "redis" / "lua"
+
+
 @cache
 def _source(name: str) -> str:
-    """Returns the Lua text of a script. Read from the root package, so that reading it imports no client library."""
-    return (importlib.resources.files("alacena") / "engine" / "remote" / "redis" / "lua" / f"{name}.lua").read_text(
-        "utf-8"
-    )
+    return (_folder() / f"{name}.lua").read_text("utf-8")
+
+
+def read_scripts() -> None:
+    """Reads the text of every script, so that a process keeps those of the version that it runs.
+
+    Read at their first use, they would be those of a version that was installed under the process meanwhile, or could not
+    be read for want of a file descriptor.
+    """
+    for file in _folder().iterdir():
+        if file.name.endswith(".lua"):
+            _source(file.name.removesuffix(".lua"))
 
 
 @cache

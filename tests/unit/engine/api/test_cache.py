@@ -249,14 +249,14 @@ def test_strange_ids_are_themselves_and_nobody_elses(server):
         for number, strange in enumerate(STRANGE):
             await stage.cache.set("note", strange, number, TENANT)
             await stage.cache.set(strange, "n", number, TENANT)
-            await stage.cache.set("note", "n", number, strange)
+            await stage.cache.set("note", "n", number, strange[:512])  # the longest that a tenant's id may be
             await stage.cache.set("note", "n", number, TENANT, agent_id=strange)
         for memory in (True, False):
             for number, strange in enumerate(STRANGE):
                 get = stage.cache.get
                 assert await get("note", strange, TENANT, use_memory=memory) == number
                 assert await get(strange, "n", TENANT, use_memory=memory) == number
-                assert await get("note", "n", strange, use_memory=memory) == number
+                assert await get("note", "n", strange[:512], use_memory=memory) == number
                 assert await get("note", "n", TENANT, agent_id=strange, use_memory=memory) == number
 
     play(scenario, server=server, seeds=(1,))

@@ -13,7 +13,13 @@ def breaker(environment):
 def fail(breaker, times):
     for _ in range(times):
         assert breaker.admits()
-        breaker.record_failure(breaker.answers)
+        report(breaker)
+
+
+def report(breaker, *, answers=None, began=None):
+    """Reports a failure, of a try that began just now unless told otherwise."""
+    now = breaker._environment.now()
+    breaker.record_failure(breaker.answers if answers is None else answers, now if began is None else began)
 
 
 def test_it_opens_after_five_failures_in_a_row_and_not_before(breaker):
@@ -44,13 +50,13 @@ def test_failed_probes_double_the_pause_up_to_a_second(breaker, environment):
             environment.advance(0.01)
             waited += 0.01
         assert 0.75 * longest - 0.01 <= waited <= 1.25 * longest + 0.02
-        breaker.record_failure(breaker.answers)
+        report(breaker)
 
 
 def test_many_who_fail_at_the_same_moment_are_one_failure_of_the_server(breaker, environment):
     assert all(breaker.admits() for _ in range(100))
     for _ in range(100):
-        breaker.record_failure(breaker.answers)
+        report(breaker)
     environment.advance(0.25 * 1.25 + 0.001)
     assert breaker.admits()
 
@@ -59,7 +65,7 @@ def test_a_probe_that_is_given_up_lets_the_next_one_try(breaker, environment):
     fail(breaker, 5)
     environment.advance(1)
     assert breaker.admits()
-    breaker.record_leaving()
+    breaker.record_leaving(environment.now())
     assert breaker.admits()
     assert not breaker.admits()
 
@@ -69,7 +75,7 @@ def test_it_stays_closed_while_others_are_answered(breaker):
         answers = breaker.answers
         breaker.record_success()
         for _ in range(100):
-            breaker.record_failure(answers)
+            report(breaker, answers=answers)
     assert not breaker.is_open
     assert breaker.just_failed
 
@@ -78,5 +84,25 @@ def test_late_failures_do_not_close_it(breaker):
     began_before = breaker.answers
     breaker.record_success()
     fail(breaker, 5)
-    breaker.record_failure(began_before)
+    report(breaker, answers=began_before)
     assert breaker.is_open
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["failed", "given up"])
+def test_what_began_before_it_opened_does_not_report_for_the_probe(breaker, environment, left):
+    """1. A read is sent. 2. Others fail, and it opens. 3. After the pause a probe is under way. 4. The first read ends."""
+    began = environment.now()
+    fail(breaker, 5)
+    environment.advance(0.5)
+    assert breaker.admits()
+    if left:
+        breaker.record_leaving(began)
+    else:
+        report(breaker, began=began)
+    assert not breaker.admits()  # the probe is still under way, and alone
+    breaker.record_success()
+    assert breaker.admits()
+    # Nor was its failure one of a probe: the next pause is the shortest again.
+    fail(breaker, 5)
+    environment.advance(0.25 * 1.25 + 0.001)
+    assert breaker.admits()

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.engine.base.server_url import EMBEDDED
+from alacena.engine.remote.backend import read_scripts
 from alacena.engine.remote.redis.embedded import EmbeddedServer
 from alacena.engine.remote.redis.endpoint import Endpoint
 from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
@@ -45,6 +46,7 @@ async def open_redis(
         The tier, the store, and the URL under which other processes reach the same server.
     """
     settings, environment = parts.settings, parts.environment
+    read_scripts()
     endpoint, url = await _endpoint(settings, credentials, closers)
     nodes = Nodes(parts.coherence, parts.flights, environment, settings, parts.events, parts.health)
 

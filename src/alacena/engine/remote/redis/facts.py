@@ -19,6 +19,7 @@ SAFE_POLICY: Final = "noeviction"
 NEEDS: Final = {
     "scripts": "grant EVALSHA, EVAL and SCRIPT LOAD (+@scripting): without them nothing is stored, and locks, queues, "
     "counters and the ledger are refused",
+    "EVAL": "grant EVAL, or do not rename it: without it no invalidation of a document or tag is confirmed",
     "write": "grant writes to the keys of the namespace (+@write): without them nothing is stored or invalidated",
     "UNLINK": "grant UNLINK, or do not rename it: DEL is used meanwhile",
     "DEL": "grant DEL, or do not rename it: the scripts remove with it, and without it nothing is stored",
@@ -89,6 +90,8 @@ class Facts:
             ("SCRIPT", "LOAD", RELEASE.source),
             # `-` is no lease's token: the script runs and does nothing.
             ("EVALSHA", RELEASE.sha, 1, key, "-"),
+            # Whole, too, as the endings of documents and tags are sent.
+            ("EVAL", RELEASE.source, 1, key, "-"),
             # It expires by itself, as neither removal may be allowed.
             ("SET", key, "1", "PX", 1000),
             ("UNLINK", key),
@@ -98,8 +101,9 @@ class Facts:
 
     def read_probes(self, replies: Sequence[Reply]) -> None:
         """Takes note of the answers to :meth:`probes`. A refusal that lasts for a moment says nothing of rights."""
-        load, run, write, unlink, delete, publish = replies
+        load, run, run_whole, write, unlink, delete, publish = replies
         self._note("scripts", load if is_forbidden(load) else run)
+        self._note("EVAL", run_whole)
         self._note("write", write)
         self._note("UNLINK", unlink)
         self._note("DEL", delete)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.errors import BackendError, BackendUnavailableError
+from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.remote.redis.endpoint import Address
 from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.link import Link
@@ -77,6 +77,7 @@ class Sentinel(Standalone):
     async def _find_master(self) -> Address:
         """Asks one sentinel after another; the one that knew is asked first the next time."""
         last: Exception | None = None
+        unasked = ""
         # A copy: `_next_sentinel` turns the list round while an answer is waited for.
         for sentinel in list(self._sentinels):
             try:
@@ -88,14 +89,16 @@ class Sentinel(Standalone):
                     timeout_s=self._ask_timeout_s,
                 )
             except (BackendError, OSError) as error:
-                last = error
+                last, unasked = error, f"; {sentinel} could not be asked: {why_not_asked(error)}"
                 continue
             if reply is not None:
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
                 return _address(reply)
         names = ", ".join(map(str, self._sentinels))
-        raise BackendUnavailableError(f"no sentinel of {names} knows a master called {self._service!r}") from last
+        raise BackendUnavailableError(
+            f"no sentinel of {names} knows a master called {self._service!r}{unasked}"
+        ) from last
 
     async def _next_sentinel(self) -> Address:
         """Returns a sentinel to watch; if it is lost, the next one."""
@@ -130,6 +133,17 @@ class Sentinel(Standalone):
     @property
     def _service(self) -> str:
         return self._endpoint.service or ""
+
+
+def why_not_asked(error: Exception) -> str:
+    """Returns why a sentinel gave no answer, and what to write if its address or its password is meant for a server."""
+    said = str(error) or type(error).__name__
+    if isinstance(error, ServerReplyError):
+        if "unknown command" in said.lower():
+            return f"{said}: it is a server and no sentinel; the port of sentinels is mostly 26379"
+        if error.code in {"NOAUTH", "WRONGPASS"}:
+            return f"{said}: sentinels have a password of their own, ?sentinel_password="
+    return said
 
 
 def _address(reply: Reply) -> Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from binascii import crc_hqx
 from dataclasses import dataclass
 from itertools import count, groupby
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from alacena.engine.remote.redis.endpoint import Address
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Key: TypeAlias = str | bytes
 
 SLOTS = 16_384
+
+_NO_HOST: Final = ("", "?")
+"""What a server calls one that does not know its own name: the map of slots, asked for next, may know it by its IP."""
 
 
 def slot_of(key: Key) -> int:
@@ -95,9 +98,23 @@ def read_slots(reply: Reply, asked: Address) -> list[Range]:
 
 
 def _node(node: list[Reply], asked: Address) -> Address:
-    """Returns a server's address; one that does not know its own name means the one under which it was asked."""
-    host = b"" if node[0] is None else node[0]
-    return Address(asked.host if host in (b"", b"?") else host.decode(), int(node[1]))
+    """Returns a server's address.
+
+    Without a host it is the one under which it was asked; one that is to have a name, and has none, gives its IP besides.
+    """
+    host = node[0] or b""
+    if host == b"?" and len(node) > 3:
+        host = _facts(node[3]).get(b"ip", host)
+    return Address(_host(host.decode(), asked), int(node[1]))
+
+
+def _facts(given: Reply) -> dict[bytes, bytes]:
+    """Returns the further facts of a server: a map, or names and values in turn."""
+    return given if isinstance(given, dict) else dict(zip(given[::2], given[1::2], strict=False))
+
+
+def _host(said: str, asked: Address) -> str:
+    return asked.host if said in _NO_HOST else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +138,4 @@ class Redirection:
             return None
         _, slot, place = str(error).split(" ")[:3]
         host, _, port = place.rpartition(":")
-        return cls(int(slot), Address(host or asked.host, int(port)), error.code == "ASK")
+        return cls(int(slot), Address(_host(host, asked), int(port)), error.code == "ASK")

@@ -35,7 +35,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0
   redis.call('ZREM', KEYS[4], id)
   redis.call('HDEL', KEYS[1], 'k:' .. get('o:' .. id), 'o:' .. id)
   if tonumber(get('n:' .. id)) >= limit then
-    if not get('x:' .. id) then redis.call('HSET', KEYS[1], 'x:' .. id, 'the lease ran out on the last attempt') end
+    -- What an earlier attempt said is not why this one failed: its process may have been killed.
+    local before = get('x:' .. id)
+    local reason = 'the lease ran out on the last attempt'
+    redis.call('HSET', KEYS[1], 'x:' .. id, before and reason .. '; an earlier one: ' .. before or reason)
     redis.call('ZADD', KEYS[5], wall, id)
   else
     redis.call('RPUSH', KEYS[2], id)

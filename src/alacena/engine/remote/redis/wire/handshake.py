@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from alacena.engine.base.errors import ServerReplyError
+from alacena.engine.base.errors import BackendUnavailableError, OutcomeUnknownError, ServerReplyError
 from alacena.engine.remote.redis.wire.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.remote.redis.endpoint import Address, ServerAccess
     from alacena.engine.remote.redis.wire.command import Command, Reply
 
 _NO_RESP3: Final = "the server does not speak RESP3: Redis 6 or newer, or Valkey, is needed"
 _CALLED: Final = re.compile(r"\[Errno (\d+)\] Connect call failed")
+_NUMERIC: Final = re.compile(r"[0-9.]+|.*:.*").fullmatch
+_NEXT_ADDRESS_S: Final = 0.25
+"""How long an address of a name is alone in being tried, as RFC 8305 has it."""
+_NO_HANDSHAKE: Final = "it does not answer in TLS: if it speaks none, write redis:// in place of rediss:// in its URL"
+_HUNG_UP: Final = "the server closed the connection"
+_NO_WORD: Final = "if it speaks TLS, write rediss:// in place of redis:// in its URL"
+_AUTHORITY: Final = "name the file of the authority that signed its certificate with ?ssl_ca_certs="
+_NAMED: Final = "write a host that its certificate names"
 
 Opener: TypeAlias = "Callable[[Callable[[], asyncio.Protocol], Address, ServerAccess], Awaitable[object]]"
 """Opens a transport for the protocol that the factory makes; a simulation brings its own."""
@@ -60,6 +69,9 @@ class Greeting:
 async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address, access: ServerAccess) -> None:
     """Opens a TCP, TLS or unix connection of the running loop.
 
+    Of a name with several addresses each is tried, a moment after the one before: one that swallows everything, such as
+    an IPv6 address where no IPv6 leads, must not use up the whole time.
+
     Raises:
         OSError: It cannot be opened; its text says where to, and why.
     """
@@ -68,16 +80,94 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address,
         if address.path is not None:
             await loop.create_unix_connection(factory, address.path)
             return
+        where = await _find(address)
         # asyncio refuses a `server_hostname` without TLS.
         name = address.host if access.tls is not None else None
-        await loop.create_connection(factory, address.host, address.port, ssl=access.tls, server_hostname=name)
+        try:
+            await loop.create_connection(factory, **where, ssl=access.tls, server_hostname=name)
+        except asyncio.CancelledError as error:
+            # Who limits the time has a TimeoutError without a word: a server that speaks no TLS waits for the end of a line.
+            if access.tls is not None:
+                error.add_note(_NO_HANDSHAKE)
+            raise
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectionError(f"{address} cannot be reached: {_words_of_verification(error)}") from error
     except (TimeoutError, ssl.SSLError):  # these say in words what is wrong
         raise
     except OSError as error:
-        # What asyncio says of it are numbers and tuples, one for each address of the name.
-        numbers = dict.fromkeys(_CALLED.findall(str(error)))
-        why = ", ".join(os.strerror(int(number)) for number in numbers) or error.strerror or str(error)
+        # What asyncio says of it are numbers and tuples.
+        number = _CALLED.search(str(error))
+        why = os.strerror(int(number[1])) if number else error.strerror or str(error)
         raise ConnectionError(f"{address} cannot be reached: {why}") from error
+
+
+def words_of_timeout(error: TimeoutError, otherwise: str) -> str:
+    """Returns what is known of an opening that took too long."""
+    return " ".join(getattr(error.__cause__, "__notes__", ())) or str(error) or otherwise
+
+
+def _words_of_verification(error: ssl.SSLCertVerificationError) -> str:
+    said = f"certificate verify failed: {error.verify_message.rstrip('.')}"
+    if "mismatch" in said:
+        return f"{said}: {_NAMED}"
+    return f"{said}: {_AUTHORITY}" if "issuer" in said or "self" in said else said
+
+
+async def _find(address: Address) -> dict[str, Any]:
+    """Returns the place of a server for ``create_connection``: of a name with several addresses, the one that answers."""
+    if not _NUMERIC(address.host):
+        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        places = list(dict.fromkeys((family, kind, protocol, place) for family, kind, protocol, _, place in found))
+        if len(places) > 1:
+            return {"sock": await _connect_to_one(places)}
+    return {"host": address.host, "port": address.port}
+
+
+async def _connect_to_one(places: Sequence[tuple[int, int, int, Any]]) -> socket.socket:
+    """Returns a socket that is connected to the first of some addresses that answers.
+
+    Raises:
+        OSError: None can be reached; the error of the last one.
+    """
+    trying: set[asyncio.Task[socket.socket]] = set()
+    left = list(places)
+    try:
+        error: BaseException | None = None
+        while left or trying:
+            if left:
+                trying.add(asyncio.ensure_future(_connect_to(*left.pop(0))))
+            over, _ = await asyncio.wait(
+                trying, timeout=_NEXT_ADDRESS_S if left else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in over:
+                error = one.exception()
+                if error is None:
+                    trying.discard(one)
+                    return one.result()
+            trying -= over
+        assert error is not None
+        raise error
+    finally:
+        for one in trying:
+            one.cancel()
+            one.add_done_callback(_close_unused)
+
+
+async def _connect_to(family: int, kind: int, protocol: int, place: Any) -> socket.socket:
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setblocking(False)  # noqa: FBT003 - as sockets have it
+        await asyncio.get_running_loop().sock_connect(opened, place)
+    except (OSError, asyncio.CancelledError):
+        opened.close()
+        raise
+    return opened
+
+
+def _close_unused(task: asyncio.Task[socket.socket]) -> None:
+    """Closes the socket of an address that answered, too, a moment after another one."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 async def greet(connection: Connection, access: ServerAccess, *, timeout_s: float) -> Greeting:
@@ -85,6 +175,7 @@ async def greet(connection: Connection, access: ServerAccess, *, timeout_s: floa
 
     Raises:
         ServerReplyError: The server refused: wrong password, unknown user, no such database, or older than RESP3.
+        BackendError: It did not answer.
     """
     credentials = await access.credentials()
     hello: Command = ("HELLO", 3)
@@ -96,7 +187,13 @@ async def greet(connection: Connection, access: ServerAccess, *, timeout_s: floa
     commands: list[Command] = [hello]
     if access.database:
         commands.append(("SELECT", access.database))
-    return await connection.exchange(commands, settle=_read_greeting, timeout_s=timeout_s)
+    try:
+        return await connection.exchange(commands, settle=_read_greeting, timeout_s=timeout_s)
+    except OutcomeUnknownError as error:
+        # Redis says why it hangs up, unless it waits for TLS and this is none.
+        if access.tls is None and _HUNG_UP in str(error):
+            raise BackendUnavailableError(f"{error}: {_NO_WORD}") from error
+        raise
 
 
 async def ask_once(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError
+from alacena.engine.remote.redis.wire.handshake import words_of_timeout
 from alacena.engine.remote.redis.wire.retry import RetryBackoff
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Supervisor:
                     raise
                 return connection
         except TimeoutError as error:
-            reason = str(error) or f"it did not answer within {limit_s:g} s"
+            reason = words_of_timeout(error, f"it did not answer within {limit_s:g} s")
             raise BackendUnavailableError(reason) from error
 
     async def _live(self, connection: Connection) -> None:

@@ -169,6 +169,7 @@ async def _losses(server: Server, count: int) -> tuple[Cell, ...]:
     while cache.stats()["flights"]:
         await asyncio.sleep(0.001)
     ingestion.cancel()
+    await asyncio.wait([ingestion])
     await CacheManager.close()
     return _weighed(made, edits, refusals.at)
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena import CacheManager, configure, get_with_cache_aside, track_token_usage
+from alacena import (
+    CacheManager,
+    configure,
+    get_with_cache_aside,
+    invalidate_document_update,
+    track_token_usage,
+)
+from alacena.common.runtime import PROCESS
 from alacena.coordination.coordination_context import CoordinationContext
 from alacena.coordination.locks import Locks
 from alacena.engine import Cache, Settings
@@ -574,3 +581,25 @@ def test_what_a_close_could_not_end_is_called_by_its_name(caplog: pytest.LogCapt
     assert [line for line in lines if "object at" in line or "0x" in line or "<Task" in line] == []
     for name, how_often in (("hang", 1), ("hold_on", 2), ("fail", 1)):
         assert sum(f".{name}'" in line for line in lines) == how_often
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_an_invalidation_that_is_cancelled_has_ended_when_its_caller_goes_on(
+    turns: int, url: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that is aborted while it ends a document, in a process that closes its cache next."""
+    configure(redis_url=url)
+    if turns % 2:
+        await CacheManager.initialize()
+    work = asyncio.create_task(invalidate_document_update("acme", "d1", "c1"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    work.cancel()
+    await asyncio.wait([work])
+    await CacheManager.close()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert PROCESS.cache is None
+    assert PROCESS.opening is None
+    assert "never retrieved" not in caplog.text

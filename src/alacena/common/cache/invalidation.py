@@ -179,14 +179,16 @@ async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Corou
 
     The engine tells whoever ended a document from those who read it before by the task that did it.
     """
-    # gather() makes tasks at once: the others run while ours is awaited.
-    rest = asyncio.gather(*others)
+    rest = [asyncio.ensure_future(one) for one in others]
     try:
         ended = [] if own is None else [await own]
-        return [*await rest, *ended]
+        return [*await asyncio.gather(*rest), *ended]
     finally:
-        # If ours failed or the caller was cancelled, nobody awaits the others. After a success this does nothing.
-        rest.cancel()
+        # If ours failed or the caller was cancelled, the others end before the caller goes on: one that came later could
+        # open the cache anew that the caller has closed meanwhile.
+        for one in rest:
+            one.cancel()
+        await asyncio.wait(rest)
 
 
 async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:

@@ -157,8 +157,16 @@ def _label(*, headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is None:
         return
     # Taken out before they are judged: Celery logs what a signal's handler raises and sends the message, then for nobody.
-    named = {name: headers.pop(name) for name in [f"{LABEL}{field}" for field in AMBIENT] if name in headers}
+    named = _take_labels(headers)
+    # Sentry puts a copy of the headers among them, under this name, and Celery gives it to the task as `request.headers`.
+    if isinstance(copied := headers.get("headers"), dict):
+        headers["headers"] = copied = dict(copied)
+        named = {**_take_labels(copied), **named}
     headers.update(labels_of(ambient_ids(), named))
+
+
+def _take_labels(headers: dict[str, Any]) -> dict[str, Any]:
+    return {name: headers.pop(name) for name in [f"{LABEL}{field}" for field in AMBIENT] if name in headers}
 
 
 def _begin(*, task_id: str, task: Any, **_: Any) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 from pydantic import BaseModel
 
 from alacena import cached, depends_on, get_with_cache_aside, invalidate_document_update
@@ -369,6 +370,7 @@ async def test_a_resource_in_another_bucket_counts_as_well(
 # Who names its document (run-llama/llama_index#8832, LangStream/langstream#612, param20h/PDF-Assistant-RAG#376,
 # bobmatnyc/trusty-tools#855: a document is ingested anew, and old chunks are found)
 
+PART = TextNode(text="x", relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id="d")})
 FORMS: dict[str, tuple[Any, Any]] = {
     "text": ({"document_id": "d"}, "d"),
     "a number": ({"document_id": 42}, 42),
@@ -400,6 +402,8 @@ FORMS: dict[str, tuple[Any, Any]] = {
     "a decimal": ({"document_id": Decimal(42)}, 42),
     "a name that is bytes": ({b"document_id": b"d"}, "d"),
     "metadata that a driver left as JSON": ({"text": "x", "metadata": '{"document_id": "d"}'}, "d"),
+    "a node of LlamaIndex": ([NodeWithScore(node=PART, score=0.5)], "d"),
+    "a node of LlamaIndex as a dict": (PART.to_dict(), "d"),
     "JSON text": ('{"answer": "x", "sources": [{"document_id": "d"}]}', "d"),
     "JSON bytes": (b'[{"document_ids": ["d"]}]', "d"),
     "far down": (functools.reduce(lambda inner, _: {"in": [inner]}, range(12), {"document_id": "d"}), "d"),

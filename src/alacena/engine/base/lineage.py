@@ -48,8 +48,11 @@ _PARTS: Final = frozenset({"document", "chunk", "embedding"})
 _FIELDS: Final = ("document_id", "document_ids", b"document_id", b"document_ids")
 _METADATA: Final = ("metadata", "metadata_", "cmetadata", "langchain_metadata")
 """Fields that hold metadata as JSON text: a driver without a decoder gives a column of JSON so."""
+_RELATIONS: Final = "relationships"
+_SOURCE: Final = "1"
+"""LlamaIndex's name of the relation between a node and its document."""
 _LONGEST_JSON: Final = 1_000_000
-_FIELD_NAMES: Final = frozenset((*_FIELDS, *_METADATA))
+_FIELD_NAMES: Final = frozenset((*_FIELDS, *_METADATA, _RELATIONS))
 _TEXTS: Final = (str, bytes, UUID)
 _NO_IDS: Final = (type(None), str, bool, float, Decimal, list, tuple)
 """What stands in the field of an id for none: nothing, a blank, a number that is not there."""
@@ -330,13 +333,25 @@ class _Search:
         fields = holder if kind is dict or isinstance(holder, Mapping) else _fields_of(holder)
         if fields is None:
             return None
+        self._note(fields)
+        return fields.values()
+
+    def _note(self, fields: Mapping[Any, Any]) -> None:
+        """Notes the documents that the fields of one holder name."""
         for name in _FIELDS:
             if name in fields:
                 self._name(fields[name])
         for name in _METADATA:
             if name in fields and _may_be_json(fields[name]):
                 self.look_into_json(fields[name])
-        return fields.values()
+        if _RELATIONS in fields and isinstance(fields[_RELATIONS], Mapping):
+            self._name_source(fields[_RELATIONS])
+
+    def _name_source(self, relations: Mapping[Any, Any]) -> None:
+        """Notes the document that a node of LlamaIndex is a part of, in whatever form the node's relations are."""
+        for relation, node in relations.items():
+            if getattr(relation, "value", relation) == _SOURCE:
+                self._name(node.get("node_id") if isinstance(node, Mapping) else getattr(node, "node_id", None))
 
     def _name(self, given: Any, depth: int = 0) -> None:
         """Notes the documents of a field: one, or several as a list, an array, or a mapping by id or by row."""

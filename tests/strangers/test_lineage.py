@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import enum
 import functools
+import json
 import uuid
 from collections import deque, namedtuple
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 from pydantic import BaseModel
 
 from alacena import cached, depends_on, get_with_cache_aside, invalidate_document_update
@@ -366,6 +370,7 @@ async def test_a_resource_in_another_bucket_counts_as_well(
 # Who names its document (run-llama/llama_index#8832, LangStream/langstream#612, param20h/PDF-Assistant-RAG#376,
 # bobmatnyc/trusty-tools#855: a document is ingested anew, and old chunks are found)
 
+PART = TextNode(text="x", relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id="d")})
 FORMS: dict[str, tuple[Any, Any]] = {
     "text": ({"document_id": "d"}, "d"),
     "a number": ({"document_id": 42}, 42),
@@ -387,6 +392,20 @@ FORMS: dict[str, tuple[Any, Any]] = {
     "a field that the model did not declare": (Loose(text="x", document_id="d"), "d"),
     "slots": (Slotted("d"), "d"),
     "slots of a parent": (Below("d"), "d"),
+    "a column of several": ({"document_id": ["other", "d"], "score": [1, 2]}, "d"),
+    "a column by row, as pandas makes it": ({"document_id": {0: "other", 1: "d"}}, "d"),
+    "several in several answers": ({"document_ids": [["other"], ["d"]]}, "d"),
+    "an array of numbers": ({"document_ids": np.array([7, 42])}, 42),
+    "an array of texts": ({"document_ids": np.array(["other", "d"])}, "d"),
+    "a structured array": (np.array([("d", 0.5)], dtype=[("document_id", "U9"), ("score", "f4")]), "d"),
+    "a structured array under a key": ({"hits": np.array([(42, 0.5)], dtype=[("document_id", "i8"), ("x", "f4")])}, 42),
+    "a decimal": ({"document_id": Decimal(42)}, 42),
+    "a name that is bytes": ({b"document_id": b"d"}, "d"),
+    "metadata that a driver left as JSON": ({"text": "x", "metadata": '{"document_id": "d"}'}, "d"),
+    "a node of LlamaIndex": ([NodeWithScore(node=PART, score=0.5)], "d"),
+    "a node of LlamaIndex as a dict": (PART.to_dict(), "d"),
+    "JSON text": ('{"answer": "x", "sources": [{"document_id": "d"}]}', "d"),
+    "JSON bytes": (b'[{"document_ids": ["d"]}]', "d"),
     "far down": (functools.reduce(lambda inner, _: {"in": [inner]}, range(12), {"document_id": "d"}), "d"),
 }
 
@@ -454,6 +473,22 @@ def test_documents_are_looked_for_within_bounds() -> None:
         {"document_id": None},
     ):
         assert documents_in(nothing) == ()
+
+
+UNKNOWN: dict[str, Any] = {
+    "an id that cannot be read": {"document_id": dt.date(2026, 1, 1)},
+    "deeper than is looked": functools.reduce(lambda inner, _: [inner], range(50), {"document_id": "d"}),
+    "JSON text too long to be read": json.dumps({"document_id": "d", "text": "x" * 1_000_000}),
+}
+
+
+@pytest.mark.parametrize("value", UNKNOWN.values(), ids=UNKNOWN)
+async def test_a_value_whose_documents_cannot_be_told_ends_with_any(cache: Cache, value: Any) -> None:
+    """run-llama/llama_index#8832 in its kind: it named a document, nobody could read which, and it was given on."""
+    await cache.set("row", "r", value, "acme")
+    assert await cache.get("row", "r", "acme") is not None
+    await cache.invalidate("acme", document_ids=["d"])
+    assert await cache.get("row", "r", "acme") is None
 
 
 async def test_a_value_too_large_to_be_looked_through_ends_with_any_document(cache: Cache) -> None:

@@ -20,6 +20,7 @@ from alacena.common.context import get_current_user_id
 from alacena.common.db import close_supabase_clients, configure_supabase
 from alacena.engine import Cache, LoadContext, UsageError
 from alacena.engine.base.keys import Keys
+from alacena.integrations.caller import Caller, Serving, current_caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -291,6 +292,16 @@ async def _many() -> Any:
     return found["q"]
 
 
+async def _by_the_block() -> Any:
+    with Context() as block:
+        block.user_id = get_current_user_id()
+
+    def rows() -> str:
+        return f"rows of {block.user_id}"
+
+    return (await get_with_cache_aside("own rows", "q", "acme", rows))[0]
+
+
 async def _nested() -> Any:
     async def outer() -> Any:
         return (await get_with_cache_aside("own rows", "inner", "acme", rows_of_the_user))[0]
@@ -304,6 +315,7 @@ ASKED: dict[str, Callable[[], Awaitable[Any]]] = {
     "by its ctx": lambda: _first(
         get_with_cache_aside("own rows", "q", "acme", lambda ctx: f"rows of {ctx.get_user_id()}")
     ),
+    "by the block that is around it": _by_the_block,
     "many": _many,
     "inside another load": _nested,
     "nothing": lambda: _first(get_with_cache_aside("no rows", "q", "acme", lambda: get_current_user_id() and None)),
@@ -329,6 +341,20 @@ async def test_what_a_source_made_for_the_ambient_user_is_nobody_elses(
     together = await asyncio.gather(*(as_user(user) for user in ("ana", "bob", "ana")))
     assert together == [*expected, expected[0]]
     assert "user_id=..." in caplog.text
+
+
+async def test_what_a_source_made_for_the_ambient_permissions_is_for_no_others(manager: type[CacheManager]) -> None:
+    """As vllm-project/semantic-router 1448, for a caller without a user: a service with a set of permissions."""
+
+    def rows() -> str:
+        return f"rows for {sorted(current_caller().permissions or ())}"
+
+    async def ask(*permissions: str) -> Any:
+        with Serving(Caller(tenant_id="acme", permissions=frozenset(permissions))):
+            return (await get_with_cache_aside("own rows", "q", generate_func=rows))[0]
+
+    assert await ask("salaries") == "rows for ['salaries']"
+    assert await ask("menus") == "rows for ['menus']"
 
 
 async def test_what_names_its_reader_is_kept_whoever_its_source_asks(manager: type[CacheManager]) -> None:

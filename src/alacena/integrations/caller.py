@@ -23,7 +23,7 @@ from alacena.common.context import (
     set_current_user_id,
 )
 from alacena.common.context.block import ON_LEAVE
-from alacena.common.context.vars import user_of_code
+from alacena.common.context.vars import note_reader, user_of_code
 
 _SETTERS: Final = {
     "tenant_id": set_current_tenant_id,
@@ -154,7 +154,10 @@ def current_caller() -> Caller:
     if get_current_tenant_id() is None:
         raise MissingTenantError
     get_current_user_id()  # a source that asks who the caller is makes a value for it
-    return Caller(**ambient_ids(), permissions=ambient_permissions())
+    permissions = ambient_permissions()
+    if permissions is not None:  # a caller without a user is a reader too
+        note_reader()
+    return Caller(**ambient_ids(), permissions=permissions)
 
 
 def current_scope() -> Scope:

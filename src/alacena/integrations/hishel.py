@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from alacena import UNSET, AlacenaError, CacheManager, Scope, get_current_tenant_id
+from alacena.engine.base.lineage import documents_in
 from alacena.integrations.bridge import Access
 from alacena.integrations.caller import current_scope
 from alacena.integrations.lookaside import LookAside
@@ -96,7 +97,8 @@ class AlacenaStorage(AsyncBaseStorage):
         """
         entry = Entry(id=uuid4(), request=request, response=response)
         scope = self._scope()
-        if scope is None:
+        # A cookie is for the one who asked, whatever the rules of HTTP allow.
+        if scope is None or (self._public and "set-cookie" in response.headers):
             return entry
         ttl = self.default_ttl if ttl is None else ttl
         look = _LOOK.get()
@@ -141,9 +143,10 @@ class AlacenaStorage(AsyncBaseStorage):
         lives: Any = UNSET if ttl is None else ttl
         cache = await self._get_cache()
         set_one = partial(cache.set, tenant_id=scope) if began is None else began.set
+        documents = documents_in(body)
         try:
             # The response first and the list that names it after: a reader of the list finds what it names.
-            if not await set_one(RESPONSE, str(entry.id), value, ttl=lives):
+            if not await set_one(RESPONSE, str(entry.id), value, ttl=lives, document_ids=documents):
                 return
             others = await cache.get(VARIANTS, key, scope, default=[], search_hierarchy=False)
             alive = await cache.get_many(RESPONSE, others, scope) if others else {}
@@ -187,7 +190,9 @@ class AlacenaStorage(AsyncBaseStorage):
         left = await cache.ttl(RESPONSE, str(id), scope) if value is not None else 0
         if value is not None and left != _ABSENT:
             lives = left if left > 0 else None
-            await reading.set(RESPONSE, str(id), {**value, "headers": _pack(headers)}, ttl=lives)
+            kept = {name: several for name, several in _pack(headers).items() if name.lower() != "set-cookie"}
+            value = {**value, "headers": kept if self._public else _pack(headers)}
+            await reading.set(RESPONSE, str(id), value, ttl=lives, document_ids=documents_in(value["body"]))
 
     async def remove_entry(self, id: UUID) -> None:  # noqa: A002 - likewise
         """Removes a response."""

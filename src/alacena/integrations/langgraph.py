@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from alacena.common.context import get_current_tenant_id
 from alacena.engine import Cache, Scope, UsageError
+from alacena.engine.base.lineage import documents_in
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
@@ -167,7 +168,8 @@ class NodeCache(BaseCache[ValueT]):
             if written is None:
                 self._steps.forget(name, scope)
             else:
-                yield name, scope, written, {"ttl": ttl, "tags": self._tags(key)}
+                # The written form is bytes to the cache: documents are looked for in what the node made.
+                yield name, scope, written, {"ttl": ttl, "tags": self._tags(key), "document_ids": documents_in(value)}
 
     def _scope_of(self, key: FullKey) -> Scope | None:
         """Returns whose a value is; ``None`` if nothing says so, or if nothing tells when the value began."""

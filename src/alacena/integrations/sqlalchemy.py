@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -28,7 +28,9 @@ from alacena import (
     get_current_tenant_id,
 )
 from alacena.engine.base.arguments import check_part, copy_mapping
+from alacena.engine.base.lineage import documents_in
 from alacena.integrations.requirement import require_extra
+from alacena.integrations.table_changes import documents_changed, tables_below, tables_of, tables_of_session
 
 with require_extra("alacena.integrations.sqlalchemy", "sqlalchemy", ("sqlalchemy", "2.0.30", "3")):
     from sqlalchemy import event, inspect, select
@@ -39,14 +41,14 @@ with require_extra("alacena.integrations.sqlalchemy", "sqlalchemy", ("sqlalchemy
     from sqlalchemy.util import await_only
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Collection
 
     from sqlalchemy import Select
     from sqlalchemy.engine import Result
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
     from sqlalchemy.orm import Mapper, ORMExecuteState, Session, sessionmaker
 
-    from alacena import Cache
+    from alacena import Cache, LoadContext
     from alacena.engine import TtlOrUnset
 
 Ending: TypeAlias = tuple[str, str | None, str | None, str | None]
@@ -60,7 +62,9 @@ TENANTS: Final = "alacena_tenants"
 _MOST_ROWS: Final = 64
 """Rows of one type and tenant in a commit; with more of them the type ends as a whole, in one step."""
 _PENDING: Final = "alacena.pending"
-_FORMAT: Final = 1
+_PORTION: Final = 200
+"""Rows in which documents are looked for at once: a look is bounded."""
+_FORMAT: Final = 2
 """A version of what a cached select stores and of how its id is made."""
 
 
@@ -99,7 +103,9 @@ class CommitHooks:
 
     The rows of a flush are collected, with the values before and after; a commit ends it, a rollback forgets it. A
     bulk ``update()``, ``delete()`` or ``insert()`` does not say which rows it meets: the whole type of the ambient tenant
-    ends, or of the tenants that the execution option ``alacena_tenants`` lists. SQL as text, and the legacy
+    ends, or of the tenants that the execution option ``alacena_tenants`` lists, and the documents that it changes, which one
+    more select finds. If they are not known, or more than 1,000, and if the database deletes rows by a foreign key, all
+    of the tenant ends. SQL as text, and the legacy
     ``bulk_save_objects``, are not seen: call `Cache.invalidate`, or put `write` around them.
 
     A commit that changed more than 64 rows of a type ends the whole type of their tenant.
@@ -121,7 +127,7 @@ class CommitHooks:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rules: dict[type, Rule] = {}
-        self._tables: dict[Any, Rule] = {}
+        self._tables: dict[Any, dict[Rule, Any]] = {}
         for model, given in copy_mapping(rules, "rules", "a Rule or a data type by class").items():
             rule = Rule(given) if isinstance(given, str) else given
             mapper: Mapper[Any] = inspect(model)
@@ -131,7 +137,9 @@ class CommitHooks:
                         f"{model.__name__} has no attribute {name!r}: name its own in Rule({rule.data_type!r}, ...)"
                     )
             self._rules[model] = rule
-            self._tables[mapper.local_table] = rule
+            document = None if rule.document is None else mapper.attrs[rule.document].columns[0]
+            for table in tables_of(model):
+                self._tables.setdefault(table, {})[rule] = document
 
     def listen(self, sessions: Sessions) -> None:
         """Listens to every session that a session maker makes, or of a class of sessions.
@@ -147,7 +155,7 @@ class CommitHooks:
             sessions.configure(sync_session_class=target)
         event.listen(target, "before_flush", self._look)
         event.listen(target, "after_flush", self._collect)
-        event.listen(target, "persistent_to_deleted", self._collect_one)  # orphans are nowhere else
+        event.listen(target, "persistent_to_deleted", self._collect_deleted)  # orphans are nowhere else
         event.listen(target, "do_orm_execute", self._collect_bulk)
         event.listen(target, "after_commit", self._end)
         event.listen(target, "after_rollback", self._forget)
@@ -175,21 +183,45 @@ class CommitHooks:
         if rule is not None:
             _get_pending(session).update(_endings(row, rule, {}))
 
+    def _collect_deleted(self, session: Session, row: object) -> None:
+        self._collect_one(session, row)
+        mapper: Mapper[Any] = inspect(type(row))
+        handled = tables_of_session(row)
+        below = {one for table in mapper.tables for one in tables_below(table, handled)}
+        for rule in {rule for table in below for rule in self._tables.get(table, {})}:
+            # The database changes rows that the session has never seen. They are of the tenant of the row above them.
+            tenants = _get_tenants(
+                row, rule if rule.tenant is not None and rule.tenant in mapper.attrs else replace(rule, tenant=None), {}
+            )
+            _get_pending(session).update(one for tenant in tenants for one in _whole(tenant, rule))
+
     def _collect_bulk(self, state: ORMExecuteState) -> None:
         if not (state.is_update or state.is_delete or state.is_insert):
             return
-        rule = self._tables.get(getattr(state.statement, "table", None))
-        if rule is None:
+        table = getattr(state.statement, "table", None)
+        rules = self._tables.get(table, {})
+        below = tables_below(table) if state.is_delete and table is not None else set()
+        cascades = {rule for one in below for rule in self._tables.get(one, {})}
+        if not rules and not cascades:
             return
         ambient = get_current_tenant_id()
         tenants = state.execution_options.get(TENANTS) or (() if ambient is None else (ambient,))
         if not tenants:
+            names = ", ".join(sorted(repr(rule.data_type) for rule in {*rules, *cascades}))
             raise MissingTenantError(
-                f"this statement changes rows of {rule.data_type!r} and their tenant is not known: run it in a Context, or with "
+                f"this statement changes rows of {names} and their tenant is not known: run it in a Context, or with "
                 f"execution_options={{{TENANTS!r}: [...]}}"
             )
-        for tenant in tenants:
-            _get_pending(state.session).update((str(tenant), name, None, None) for name in (rule.data_type, *rule.also))
+        pending = _get_pending(state.session)
+        for rule, column in rules.items():
+            documents = set() if column is None else documents_changed(state, column)
+            for tenant in map(str, tenants):
+                if documents is None:
+                    pending.add((tenant, None, None, None))
+                pending.update((tenant, name, None, None) for name in (rule.data_type, *rule.also))
+                pending.update((tenant, None, None, document) for document in documents or ())
+        for rule in cascades - rules.keys():
+            pending.update(one for tenant in tenants for one in _whole(str(tenant), rule))
 
     def _rule(self, kind: type) -> Rule | None:
         return next((self._rules[base] for base in kind.__mro__ if base in self._rules), None)
@@ -216,10 +248,14 @@ class CommitHooks:
             else:
                 asyncio.run_coroutine_threadsafe(self._invalidate(endings), self._loop).result()
 
-    async def _invalidate(self, endings: Iterable[Ending]) -> None:
+    async def _invalidate(self, endings: Collection[Ending]) -> None:
         # One after the other, in the task that has committed: that one knows what it has ended, and may store anew.
         documents: dict[str, list[str]] = {}
         resources: dict[tuple[str, str], list[str | None]] = {}
+        whole_tenants = {one[0] for one in endings if one[1:] == (None, None, None)}
+        for tenant in whole_tenants:
+            await self._cache.invalidate(Scope(tenant))
+        endings = [one for one in endings if one[0] not in whole_tenants]
         for tenant, data_type, resource, document in endings:
             if document is not None:
                 documents.setdefault(tenant, []).append(document)
@@ -257,24 +293,42 @@ def _find_replaced(session: Session, row: object, name: str) -> set[Any]:
 
 def _endings(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> Iterable[Ending]:
     """Returns the entries that a changed row ends: by its values now and before: its id or its tenant may have changed."""
+    for tenant in _get_tenants(row, rule, replaced):
+        for resource in _get_values(row, rule.id, replaced) - {None}:
+            yield tenant, rule.data_type, str(resource), None
+        for name in rule.also:
+            yield tenant, name, None, None
+        for document in set() if rule.document is None else _get_values(row, rule.document, replaced) - {None}:
+            yield tenant, None, None, str(document)
+
+
+def _get_values(row: object, name: str, replaced: Mapping[str, set[Any]]) -> set[Any]:
+    """Returns the values of an attribute of a changed row, now and before."""
     state: Any = inspect(row)
+    return set(state.attrs[name].history.sum()) | replaced.get(name, set())
 
-    def values(name: str) -> set[Any]:
-        return set(state.attrs[name].history.sum()) | replaced.get(name, set())
 
-    tenants = {get_current_tenant_id()} if rule.tenant is None else values(rule.tenant)
+def _get_tenants(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> list[str]:
+    """Returns the tenants of a changed row, now and before.
+
+    Raises:
+        MissingTenantError: It is not known.
+    """
+    tenants = {get_current_tenant_id()} if rule.tenant is None else _get_values(row, rule.tenant, replaced)
     if not tenants or (rule.tenant is None and None in tenants):
         raise MissingTenantError(
             f"a row of {rule.data_type!r} changes and its tenant is not known: load its tenant before it is deleted, name the "
             "attribute in Rule(tenant=...), or enter a Context"
         )
-    for tenant in (SYSTEM_TENANT if value is None else str(value) for value in tenants):
-        for resource in values(rule.id) - {None}:
-            yield tenant, rule.data_type, str(resource), None
-        for name in rule.also:
-            yield tenant, name, None, None
-        for document in set() if rule.document is None else values(rule.document) - {None}:
-            yield tenant, None, None, str(document)
+    return [SYSTEM_TENANT if value is None else str(value) for value in tenants]
+
+
+def _whole(tenant: str, rule: Rule) -> Iterable[Ending]:
+    """Returns what ends if nothing tells which rows of a rule have changed: its types, or all, if documents are among them."""
+    if rule.document is not None:
+        yield tenant, None, None, None
+    for name in (rule.data_type, *rule.also):
+        yield tenant, name, None, None
 
 
 @asynccontextmanager
@@ -380,12 +434,16 @@ class CachedSelect:
         whose = self._scope(scope)
         resource_id = statement_id(statement, self._engine)
 
-        async def load() -> dict[str, Any]:
+        async def load(context: LoadContext) -> dict[str, Any]:
             async with self._engine.connect() as connection:
                 if self._prepare is not None:
                     await self._prepare(connection, whose)
                 result = await connection.execute(statement)
-                return {"keys": list(result.keys()), "rows": [tuple(row) for row in result.all()]}
+                keys, rows = list(result.keys()), result.all()
+                # As tuples they no longer say which column is the document's.
+                for start in range(0, len(rows), _PORTION):
+                    context.depends_on(documents_in(rows[start : start + _PORTION]))
+                return {"keys": keys, "rows": [tuple(row) for row in rows]}
 
         found = await self._cache.load(
             data_type, resource_id, whose, load, ttl=ttl, tags=tags, document_ids=document_ids, search_hierarchy=False
@@ -406,11 +464,12 @@ class CachedSelect:
 def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
     """Returns the resource id of a statement: equal for equal statements with equal values, in every process.
 
-    It is made of the SQL, the values with their types, the types of the columns and the name of the database.
+    It is made of the SQL, the values with their types, the types of the columns, the address of the database (server,
+    user, name and options) and the translation of schemas.
 
     Args:
         statement: A ``select()``.
-        engine: Its dialect and database count.
+        engine: Its dialect, address and execution options count.
 
     Raises:
         InvalidKeyError: The statement, a column's type or a bound value has no stable form.
@@ -422,11 +481,13 @@ def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
         )
     # render_postcompile writes a list of IN out, so that its length and its values are in what is hashed.
     compiled = statement.compile(dialect=engine.dialect, compile_kwargs={"render_postcompile": True})
-    schemas = statement.get_execution_options().get("schema_translate_map")
+    options = {**engine.get_execution_options(), **statement.get_execution_options()}
+    schemas, url = options.get("schema_translate_map"), engine.url
     parts: tuple[Hashable, ...] = (
         _FORMAT,
         engine.dialect.name,
-        engine.url.database,
+        # The same name may be another database on another server, and show other rows to another user.
+        (url.host, url.port, url.username, url.database, tuple(sorted(url.query.items()))),
         str(compiled),
         tuple((name, _stable(value)) for name, value in sorted(compiled.params.items())),
         # The same SQL has other results if the types of its columns read them otherwise.

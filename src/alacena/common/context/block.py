@@ -91,6 +91,7 @@ class Context(LoadAccess):
     """
 
     __slots__ = (
+        "_user_id",
         "agent_id",
         "collection_id",
         "conversation_id",
@@ -98,7 +99,6 @@ class Context(LoadAccess):
         "metrics",
         "tenant_id",
         "tenant_info",
-        "user_id",
         "validate_tenant",
     )
 
@@ -122,15 +122,30 @@ class Context(LoadAccess):
         self.agent_id = check_id("agent_id", agent_id)
         self.conversation_id = check_id("conversation_id", conversation_id)
         self.collection_id = check_id("collection_id", collection_id)
-        self.user_id = check_id("user_id", user_id)
+        self._user_id = check_id("user_id", user_id)
         self.validate_tenant = validate_tenant
         self.tenant_info = tenant_info
         self.metrics: dict[str, list[Any]] = {}
         self.metadata: dict[str, Any] = {}
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in FIELDS if getattr(self, name) is not None)
+        given = ", ".join(f"{name}={value!r}" for name in FIELDS if (value := self._get(name)) is not None)
         return f"Context({given})"
+
+    @property
+    def user_id(self) -> str | None:
+        """The user that this context names; a source that asks makes a value for this user, as with `get_user_id`."""
+        if self._user_id is not None:
+            note_reader()
+        return self._user_id
+
+    @user_id.setter
+    def user_id(self, user_id: str | None) -> None:
+        self._user_id = check_id("user_id", user_id)
+
+    def _get(self, name: str) -> Any:
+        """Returns what this context names, without making a value of it."""
+        return getattr(self, "_user_id" if name == "user_id" else name)
 
     def __enter__(self) -> Self:
         if self.validate_tenant:
@@ -144,7 +159,7 @@ class Context(LoadAccess):
             one not in (None, self.tenant_id) for one in possible(TENANT.get())
         )
         for name, variable in FIELDS.items():
-            if (value := getattr(self, name)) is None and not crosses:
+            if (value := self._get(name)) is None and not crosses:
                 continue
             if generator is not None:
                 value = GeneratorValue(value, variable.get(), generator)
@@ -222,7 +237,7 @@ class Context(LoadAccess):
 
     def get_user_id(self, validate: bool = False) -> str | None:
         """Returns this context's user, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
-        user = _found("user_id", self.user_id, USER, validate)
+        user = _found("user_id", self._user_id, USER, validate)
         if user is not None:
             note_reader()
         return user

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import UUID
+
+import msgspec
 
 from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.keys import (
@@ -42,8 +46,18 @@ ANSWER_TYPES: Final = ("query_result", "retrieval_cache", "vector_store", "seman
 _PARTS: Final = frozenset({"document", "chunk", "embedding"})
 """What documents consist of: another document of the collection changes nothing about them."""
 
-_FIELD: Final = "document_id"
-_FIELDS: Final = "document_ids"
+_FIELDS: Final = ("document_id", "document_ids", b"document_id", b"document_ids")
+_METADATA: Final = ("metadata", "metadata_", "cmetadata", "langchain_metadata")
+"""Fields that hold metadata as JSON text: a driver without a decoder gives a column of JSON so."""
+_RELATIONS: Final = "relationships"
+_SOURCE: Final = "1"
+"""LlamaIndex's name of the relation between a node and its document."""
+_LONGEST_JSON: Final = 1_000_000
+_FIELD_NAMES: Final = frozenset((*_FIELDS, *_METADATA, _RELATIONS))
+_TEXTS: Final = (str, bytes, UUID)
+_NO_IDS: Final = (type(None), str, bool, float, Decimal, list, tuple)
+"""What stands in the field of an id for none: nothing, a blank, a number that is not there."""
+_DEEPEST_IDS: Final = 4
 _SIZED: Final = frozenset({list, tuple, set, frozenset, type({}.values())})
 _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
 _DRIVERS_ROWS: Final = frozenset({("asyncpg", "Record"), ("sqlite3", "Row")})
@@ -152,8 +166,8 @@ def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]
     names = tuple(tags)
     if search is not None and search.found:
         names += tuple(map(document_tag, search.found))
-    # The rest was not looked at, and may name more documents. What names one may name any: it ends with every one.
-    if search is not None and search.left < 0 and search.found:
+    # What was not looked at, or could not be read, may name any document: the value ends with every one.
+    if search is not None and search.names_unknown:
         return (MANY,)
     collection_id = key.ident[5] if len(key.ident) > 3 else None
     of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
@@ -166,19 +180,31 @@ def _names_nothing(value: Any) -> bool:
     """Returns whether a value is one of the many that can be told at a glance: leaves, or a plain holder of leaves and lists."""
     kind = type(value)
     if kind in _LEAVES:
-        return True
+        return not _may_be_json(value)
     if kind is dict:
-        if _FIELD in value or _FIELDS in value:
+        if not _FIELD_NAMES.isdisjoint(value):
             return False
         inside = value.values()
     elif kind is list:
         inside = value
     else:
-        return _is_opaque(kind)  # type: ignore[arg-type] # a class has a hash
+        return _is_opaque(kind) and not _columns_of(value)  # type: ignore[arg-type] # a class has a hash
     for one in inside:
         if type(one) not in _LEAVES and not (type(one) is list and _LEAVES.issuperset(map(type, one))):
             return False
     return True
+
+
+def _may_be_json(value: Any) -> bool:
+    """Returns whether a leaf may be JSON that names a document: an application may have serialized its value itself."""
+    if type(value) is str:
+        return value[:1] in "{[" and '"document_id' in value
+    return type(value) is bytes and value[:1] in b"{[" and b'"document_id' in value
+
+
+def _columns_of(value: Any) -> tuple[str, ...]:
+    """Returns the names of the columns of a structured array of numpy, or of a record of one."""
+    return getattr(getattr(value, "dtype", None), "names", None) or ()
 
 
 @lru_cache(maxsize=256)
@@ -206,12 +232,13 @@ def _is_row(kind: Any) -> bool:
 def documents_in(value: Any) -> tuple[str, ...]:
     """Returns the documents that a value says it belongs to, by their text, each once.
 
-    It says so in fields called ``document_id`` (text, a number, a UUID, a member of an enumeration) and
-    ``document_ids`` (several of these, or one), wherever they stand: in the value, in the elements of its lists, tuples, sets and
-    mappings, in fields of objects, such as the ``metadata`` of LangChain's and LlamaIndex's. A float without a
-    fraction, as pandas makes of an id, and bytes that are text count as the id that they stand for.
+    It says so in fields called ``document_id`` or ``document_ids`` (text, a number, a UUID, a member of an enumeration,
+    or several of these in a list, an array or a mapping), wherever they stand: in the value, in the elements of its lists,
+    tuples, sets and mappings, in columns of a structured array, in fields of objects, such as the ``metadata`` of LangChain's
+    and LlamaIndex's, in ``metadata`` that is JSON text, and in a value that is JSON text. A float without a fraction, as
+    pandas makes of an id, and bytes that are text count as the id that they stand for.
 
-    Cost: texts, bytes, numbers and arrays nothing; others some 0.05 microseconds for a text or number inside, 0.5 for
+    Cost: texts, bytes, numbers and arrays next to nothing; others some 0.05 microseconds for a text or number inside, 0.5 for
         what holds others. At most :data:`MOST_OBJECTS` are looked at, down to depth :data:`DEEPEST`.
     """
     search = _search(value)
@@ -219,10 +246,13 @@ def documents_in(value: Any) -> tuple[str, ...]:
 
 
 def _search(value: Any) -> _Search | None:
-    if type(value) in _LEAVES:
-        return None
     search = _Search()
-    search.look(value)
+    if type(value) not in _LEAVES:
+        search.look(value)
+    elif _may_be_json(value):
+        search.look_into_json(value)
+    else:
+        return None
     return search
 
 
@@ -237,7 +267,24 @@ class _Search:
     def __init__(self) -> None:
         self.found: dict[str, None] = {}
         self.left = MOST_OBJECTS
-        self._seen: set[int] = set()
+        self._seen: dict[int, Any] = {}
+        self._has_unreadable = False
+
+    @property
+    def names_unknown(self) -> bool:
+        """Whether it may name documents that were not found: one is unreadable, or not all of the value was looked at."""
+        return self._has_unreadable or (bool(self.found) and self.left < 0)
+
+    def look_into_json(self, text: str | bytes) -> None:
+        """Looks into a value that is JSON text; one that is too long to be parsed may name any document."""
+        if len(text) > _LONGEST_JSON:
+            self._has_unreadable = True
+            return
+        try:
+            value = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return  # a text that only begins as JSON does
+        self.look(value)
 
     def look(self, value: Any) -> None:
         """Looks at a value and into it."""
@@ -255,11 +302,13 @@ class _Search:
             if not below:
                 return
             level = [one for one in below if self._is_new(one)]
+        self._has_unreadable = self._has_unreadable or bool(level)  # what is deeper may name any document
 
     def _is_new(self, holder: Any) -> bool:
         """Returns whether it is met for the first time: a value may hold itself."""
         before = len(self._seen)
-        self._seen.add(id(holder))
+        # The holder is kept with its id: what a row or a text was parsed into would be gone, and another one have its id.
+        self._seen[id(holder)] = holder
         return len(self._seen) > before
 
     def _inside_or_nothing(self, holder: Any) -> Collection[Any] | None:
@@ -277,33 +326,75 @@ class _Search:
         kind: Any = type(holder)
         if kind is list:
             return holder  # type: ignore[no-any-return]
-        if kind is not dict and (isinstance(holder, list | tuple | deque | AbstractSet) or _is_row(kind)):
-            # A row or a named tuple is looked at by its names, as it is a record; any other tuple is a list.
-            names = getattr(holder, "_fields", None)
-            if not isinstance(names, tuple):
+        if kind is not dict:
+            record = _record_of(holder)
+            if record is holder and (isinstance(holder, list | tuple | deque | AbstractSet) or _is_row(kind)):
                 return holder  # type: ignore[no-any-return]
-            holder = dict(zip(names, holder, strict=False))
-        elif is_drivers_row(kind):
-            holder = dict(holder)
+            holder = record
         fields = holder if kind is dict or isinstance(holder, Mapping) else _fields_of(holder)
         if fields is None:
             return None
-        if _FIELD in fields:
-            self._name(fields[_FIELD])
-        if _FIELDS in fields:
-            several = fields[_FIELDS]
-            for one in several if isinstance(several, list | tuple | deque | AbstractSet | Mapping) else (several,):
-                self._name(one)
+        self._note(fields)
         return fields.values()
 
-    def _name(self, document_id: Any) -> None:
-        if isinstance(document_id, float) and document_id.is_integer():
+    def _note(self, fields: Mapping[Any, Any]) -> None:
+        """Notes the documents that the fields of one holder name."""
+        for name in _FIELDS:
+            if name in fields:
+                self._name(fields[name])
+        for name in _METADATA:
+            if name in fields and _may_be_json(fields[name]):
+                self.look_into_json(fields[name])
+        if _RELATIONS in fields and isinstance(fields[_RELATIONS], Mapping):
+            self._name_source(fields[_RELATIONS])
+
+    def _name_source(self, relations: Mapping[Any, Any]) -> None:
+        """Notes the document that a node of LlamaIndex is a part of, in whatever form the node's relations are."""
+        for relation, node in relations.items():
+            if getattr(relation, "value", relation) == _SOURCE:
+                self._name(node.get("node_id") if isinstance(node, Mapping) else getattr(node, "node_id", None))
+
+    def _name(self, given: Any, depth: int = 0) -> None:
+        """Notes the documents of a field: one, or several as a list, an array, or a mapping by id or by row."""
+        if type(given).__module__ == "numpy" and hasattr(given, "tolist"):
+            given = given.tolist()
+        if isinstance(given, Mapping):
+            # A mapping has the ids as its keys, with a score, or as its values, as a data frame's column does.
+            self._name_each((*given, *(one for one in given.values() if isinstance(one, _TEXTS))), depth)
+        elif isinstance(given, list | tuple | deque | AbstractSet):
+            self._name_each(given, depth)
+        else:
+            self._name_one(given)
+
+    def _name_each(self, given: Collection[Any], depth: int) -> None:
+        # One more than an entry can name is enough to know that they are too many.
+        for one in given if depth < _DEEPEST_IDS else ():
+            self._name(one, depth + 1)
+            if len(self.found) > MOST_TAGS:
+                return
+
+    def _name_one(self, document_id: Any) -> None:
+        if isinstance(document_id, float | Decimal) and document_id == document_id // 1:
             document_id = int(document_id)
         elif isinstance(document_id, bytes):
             document_id = document_id.decode(errors="replace")
         text = document_text(document_id)
         if text is not None:
             self.found[text] = None
+        elif not isinstance(document_id, _NO_IDS):
+            self._has_unreadable = True
+
+
+def _record_of(value: Any) -> Any:
+    """Returns the names and values of a row or a named tuple, as it is a record; anything else as it is."""
+    kind: Any = type(value)
+    if isinstance(value, list | tuple | deque | AbstractSet) or _is_row(kind):
+        names = getattr(value, "_fields", None)
+        return dict(zip(names, value, strict=False)) if isinstance(names, tuple) else value
+    if is_drivers_row(kind):
+        return dict(value)
+    columns = _columns_of(value)
+    return {name: value[name] for name in columns} if columns else value
 
 
 def _fields_of(value: Any) -> Mapping[Any, Any] | None:

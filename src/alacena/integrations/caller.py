@@ -15,7 +15,6 @@ from alacena.common.context import (
     get_current_user_id,
     get_full_context,
     is_valid_tenant_id,
-    reset_context,
     set_current_agent_id,
     set_current_collection_id,
     set_current_conversation_id,
@@ -23,7 +22,8 @@ from alacena.common.context import (
     set_current_user_id,
 )
 from alacena.common.context.block import ON_LEAVE
-from alacena.common.context.vars import note_reader, user_of_code
+from alacena.common.context.vars import FIELDS, note_reader, user_of_code
+from alacena.engine.base.surroundings import undo
 
 _SETTERS: Final = {
     "tenant_id": set_current_tenant_id,
@@ -127,11 +127,11 @@ class Serving:
 
     def __enter__(self) -> None:
         # If an id is refused, the ids before it must not stay ambient in a thread that works for others next.
-        with ExitStack() as undo:
-            undo.callback(_CALLER.reset, _CALLER.set(self._caller))
+        with ExitStack() as stack:
+            stack.callback(undo, _CALLER, _CALLER.set(self._caller))
             for name, setter in _SETTERS.items():
-                undo.callback(reset_context, setter(self._ids.get(name)), name)
-            self._undo = undo.pop_all()
+                stack.callback(undo, FIELDS[name], setter(self._ids.get(name)))
+            self._undo = stack.pop_all()
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()

@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from alacena.common.cache.queries import execute_query
 from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.lineage import documents_in
+from alacena.engine.base.surroundings import undo
 from alacena.engine.base.ttl import show
 from alacena.engine.loading.load import LOAD
 from alacena.engine.loading.one_shot import refuse_generator_function
@@ -212,4 +213,4 @@ async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest
     try:
         return await how.ask(function, request)
     finally:
-        LOAD.reset(token)
+        undo(LOAD, token)

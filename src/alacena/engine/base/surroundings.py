@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import ContextVar, Token
 
 T = TypeVar("T")
 
@@ -40,3 +42,13 @@ def outside(begin: Callable[..., T], *args: object, **named: object) -> T:
     live as long as the cache. 3. If they inherited the request's context, they would work for its tenant to the end.
     """
     return Context().run(begin, *args, **named)
+
+
+def undo(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """Gives a variable of the running context the value that it had before a block set it.
+
+    1. A generator or a fixture enters a block in one task. 2. Another task, or the garbage collector, closes it. 3. The
+    block ends in a context that it never entered, in which there is nothing to undo.
+    """
+    with suppress(ValueError):
+        variable.reset(token)

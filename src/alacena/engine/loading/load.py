@@ -17,6 +17,7 @@ from alacena.engine.base.keys import named
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import covers
+from alacena.engine.base.surroundings import undo
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.source_backoff import pause
@@ -407,8 +408,8 @@ class SourceCall:
     def __exit__(self, *_: object) -> None:
         UNDER_WAY.pop()
         call, load = self._before
-        LOAD.reset(load)
-        _CALL.reset(call)
+        undo(LOAD, load)
+        undo(_CALL, call)
         if self.context.reads.readers:
             self.context._heed_reads()
         # A task that the source left behind reads on, and what it reads then is no part of the value.

@@ -409,40 +409,42 @@ class Writer:
         groups = [names for tag in tags for names in self._keys.tag_generations(scope.tenant_id, tag)]
         # With the journals: a load names the resources that it was made from when it is done.
         groups += [names for t, r in resources for names in self._keys.resource_generations(t, r, scope)]
-        token: bytes | None = None
         self._tell_calls(entries)
+        granted: list[bytes] = []
         try:
             # The old values end now, not when the block does: a process that dies inside leaves nothing of them.
-            ending = self.end(scope, None, groups, ()) if groups else _do_nothing()
-            token, _ = await asyncio.gather(self._hold(entries, generations, hold_s), ending)
+            if groups:
+                ending = self.end(scope, None, groups, ())
+                await asyncio.gather(self._hold(entries, generations, hold_s, granted), ending)
             yield
         finally:
             # The end runs in a task of the cache's: unless told whose block this is, it bars that task's next `set`.
-            after = self._after_write(scope, groups, entries, token, asyncio.current_task())
+            after = self._after_write(scope, groups, entries, granted, asyncio.current_task())
             with suppress(CacheClosedError):  # As if the server were away: the hold outlives this process.
                 await wait_shared(self._flights.own(after), _say_closed)
 
-    async def _hold(self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float) -> bytes | None:
+    async def _hold(
+        self, entries: Sequence[EntryKey], generations: Sequence[str], hold_s: float, granted: list[bytes]
+    ) -> None:
+        """Fills ``granted`` in the step of the grant: a block that is cancelled in that step is returned nothing."""
         try:
-            return await self._remote.hold(entries, generations, hold_s) if entries else None
+            granted.extend([await self._remote.hold(entries, generations, hold_s)] if entries else ())
         except BackendError as error:
             self._tiers.report_failure("write", entries[0], error)
-            return None
 
     async def _after_write(
         self,
         scope: Scope,
         groups: Sequence[Sequence[str]],
         entries: Sequence[EntryKey],
-        token: bytes | None,
+        granted: Sequence[bytes],
         by: asyncio.Task[Any] | None,
     ) -> None:
         await self.end(scope, None, groups, entries, by=by)
-        if token is None:
-            return
         try:
             # Last: if this process dies before this line, readers bypass the entries until the hold expires.
-            await self._remote.unhold(entries, token)
+            for token in granted:
+                await self._remote.unhold(entries, token)
         except BackendError as error:
             self._tiers.report_failure("write", entries[0], error)
 
@@ -461,10 +463,6 @@ class Writer:
 def _names_of(key: EntryKey, new_entry: NewEntry) -> list[str]:
     """Returns the names of all generations that an entry rests on, and of those that end it by its own name."""
     return [key.generations[0], *key.endings, *map(key.tag_name, new_entry.tags)]
-
-
-async def _do_nothing() -> None:
-    """Does nothing: there is nothing to end."""
 
 
 def _say_closed() -> CacheClosedError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine.base.keys import document_text
 from alacena.engine.base.scope import identifier, several
+from alacena.engine.base.surroundings import undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +30,7 @@ def based_on(document_ids: str | Iterable[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        _DOCUMENTS.reset(token)
+        undo(_DOCUMENTS, token)
 
 
 def current_documents() -> tuple[str, ...]:

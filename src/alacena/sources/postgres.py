@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import asynccontextmanager, suppress
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from alacena.engine.base.arguments import check_part, exact, finite_seconds, text_id
-from alacena.engine.base.errors import SettingsError
+from alacena.engine.base.errors import ArgumentError, SettingsError
 from alacena.engine.base.scope import identifier
 from alacena.sources.surroundings import check_name, check_tenant, split_name
 
@@ -100,9 +102,7 @@ def _import_asyncpg() -> Any:
 
 async def _speak_json(connection: Connection) -> None:
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode, format="text"
-        )
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=_to_json, decoder=_from_json, format="text")
 
 
 async def _speak_vectors(connection: Connection) -> None:
@@ -113,7 +113,27 @@ async def _speak_vectors(connection: Connection) -> None:
 
 
 def _to_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    text = msgspec.json.encode(value)
+    if b"null" in text and _holds_no_number(value):
+        raise ArgumentError("JSON has no NaN and no infinity: pass None, or text, in their place")
+    return text.decode()
+
+
+def _holds_no_number(value: object) -> bool:
+    """Returns True if a float in it is no finite number: it would be written as null."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_holds_no_number, value.values()))
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_holds_no_number, value))
+
+
+def _from_json(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        # A column of type json keeps what is no text, such as half of a surrogate pair.
+        return json.loads(text)
 
 
 _DSN_MEND = (

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import decimal
+import shlex
+import subprocess
+import sys
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -247,3 +250,22 @@ async def test_safe_usage_that_is_on_no_disk_is_of_unknown_outcome(full_disk: Ca
     with pytest.raises(OutcomeUnknownError, match="spill file"):
         await ledger.record("t", 5, model="m", mode="safe")
     await ledger.close()
+
+
+async def test_a_pool_behind_a_pooler_keeps_no_statement(postgres_dsn: str) -> None:
+    """supabase/supabase#39227, MagicStack/asyncpg#121: the next transaction was on a connection without the statement."""
+    async with await postgres.create_pool(postgres_dsn, max_size=1, statement_cache_size=0) as pool:
+        for _ in range(2):
+            async with pool.acquire() as one, one.transaction():
+                assert await one.fetchval("SELECT $1::jsonb", [1]) == [1]
+                assert await one.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''") == 0
+    with pytest.raises(ValueError, match="statement_cache_size"):
+        await postgres.create_pool(postgres_dsn, statement_cache_size=-1)
+
+
+def test_a_shell_that_closed_its_output_gets_the_exit_code_alone() -> None:
+    """streamlink/streamlink#6197: without its standard output the command ended with a traceback."""
+    command = [sys.executable, "-W", "ignore", "-c", "from alacena.ops.cli import main; main()", "db"]
+    for closed in (">&-", ">&- 2>&-"):
+        done = subprocess.run(f"{shlex.join(command)} {closed}", shell=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")

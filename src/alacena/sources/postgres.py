@@ -32,6 +32,7 @@ async def create_pool(
     max_size: int = 10,
     connect_timeout_s: float = 5.0,
     command_timeout_s: float = 10.0,
+    statement_cache_size: int = 100,
     init: Callable[[Connection], Awaitable[object]] | None = None,
 ) -> Pool:
     """Returns a pool of asyncpg connections on which ``json`` and ``jsonb`` are Python values; the caller closes it.
@@ -46,6 +47,8 @@ async def create_pool(
         max_size: The most connections.
         connect_timeout_s: How long the first connections may take, seconds.
         command_timeout_s: How long a statement may take, seconds.
+        statement_cache_size: How many prepared statements each connection keeps. 0 behind a pooler that gives each
+            transaction another connection (PgBouncer's transaction mode, Supabase's port 6543).
         init: Called with each new connection, such as ``pgvector.asyncpg.register_vector``.
 
     Raises:
@@ -58,6 +61,7 @@ async def create_pool(
         raise SettingsError(f"the DSN must be text, not a {type(dsn).__name__}: {_DSN_MEND}")
     _check_dsn(dsn)
     min_size, max_size = exact(min_size, "min_size", least=0), exact(max_size, "max_size", least=1)
+    statement_cache_size = exact(statement_cache_size, "statement_cache_size", least=0)
     finite_seconds(connect_timeout_s, "connect_timeout_s")
     finite_seconds(command_timeout_s, "command_timeout_s")
     if not 0 <= min_size <= max_size or max_size < 1:
@@ -77,6 +81,7 @@ async def create_pool(
             max_size=max_size,
             timeout=connect_timeout_s,
             command_timeout=command_timeout_s,
+            statement_cache_size=statement_cache_size,
             init=prepare,
         )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:

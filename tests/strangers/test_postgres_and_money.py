@@ -17,6 +17,7 @@ from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 from sqlalchemy.dialects.postgresql import MultiRange as AlchemyMultiRange
 from sqlalchemy.dialects.postgresql import Range as AlchemyRange
+from typer.testing import CliRunner
 
 from alacena import track_token_usage
 from alacena.coordination.coordination_context import CoordinationContext
@@ -28,6 +29,7 @@ from alacena.integrations.usage import TokenCounts
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.spool import Spool
 from alacena.ledger.usage import Usage
+from alacena.ops.commands import app
 from alacena.sources import postgres, psycopg
 from alacena.sources.ledger import PostgresAuthority, migrations
 from tests.integration.coordination.stand import PlainKeys
@@ -269,3 +271,16 @@ def test_a_shell_that_closed_its_output_gets_the_exit_code_alone() -> None:
     for closed in (">&-", ">&- 2>&-"):
         done = subprocess.run(f"{shlex.join(command)} {closed}", shell=True, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("option", ["--apply", "--check"])
+def test_a_user_without_rights_is_told_so_in_one_line(postgres: Postgres, option: str) -> None:
+    """A role that may read and write, and not make tables: the refusal was a traceback of a hundred lines."""
+    postgres.execute("DROP ROLE IF EXISTS poor; CREATE ROLE poor LOGIN")
+    try:
+        done = CliRunner().invoke(app, ["db", option, postgres.dsn_of("poor")])
+    finally:
+        postgres.execute("DROP ROLE poor")
+    assert (done.exit_code, isinstance(done.exception, SystemExit)) == (1, True)
+    assert option == "--check" or "permission denied" in done.stderr
+    assert done.stderr.count("\n") <= 1

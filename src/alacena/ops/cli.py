@@ -31,4 +31,4 @@ def _replace_closed_streams() -> None:
     """Puts nothing in the place of streams that the shell closed (``>&-``): Python has None there, which takes no text."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - till the end

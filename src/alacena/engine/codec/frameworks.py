@@ -91,7 +91,7 @@ def _range(cls: Any) -> _Pair:
     return dump, load
 
 
-def _bounded_range(cls: Any) -> _Pair:
+def _range_of_bounds(cls: Any) -> _Pair:
     def dump(value: Any) -> list[object]:
         if value.isempty:
             return [None, None, "[)", True]
@@ -137,9 +137,9 @@ _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
     "pgvector.sparsevec.SparseVector": _binary,
     "pgvector.bit.Bit": _binary,
     "asyncpg.types.Range": _range,
-    "psycopg.types.range.Range": _bounded_range,
+    "psycopg.types.range.Range": _range_of_bounds,
     "psycopg.types.multirange.Multirange": lambda cls: (list, cls),
-    "sqlalchemy.dialects.postgresql.ranges.Range": _bounded_range,
+    "sqlalchemy.dialects.postgresql.ranges.Range": _range_of_bounds,
     "sqlalchemy.dialects.postgresql.ranges.MultiRange": lambda cls: (list, cls),
     "asyncpg.pgproto.types.Point": _spread,
     "asyncpg.pgproto.types.Box": _spread,

@@ -266,7 +266,9 @@ class Ledger:
                 await self._spill.append(record)
             except OSError as full:
                 # The server's error goes on: it is what callers retry on, and what paid usage waits for.
-                error.add_note(f"and the spill file cannot be written: {full}")
+                note = f"and the spill file cannot be written: {full}"
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
                 raise error from full
             self._spilling.record(error)
             return False

@@ -451,8 +451,9 @@ async def test_a_full_disk_costs_no_answer_either(
     try:
         outage.error = BackendUnavailableError("away")
         assert await answer("q") == "an answer to q"
-        with pytest.raises(OSError, match="No such file"):
+        with pytest.raises(BackendUnavailableError) as told:
             await track_token_usage("acme", 1, "m")
+        assert ["No such file" in note for note in told.value.__notes__] == [True]
         outage.error = None
         await settled(cache)
         assert (await cache.ledger.totals("acme")).used == 100

@@ -98,6 +98,53 @@ async def test_every_row_comes_though_the_server_gives_pages(count: int, most: i
         await all_rows(lambda: _Query(rows, most), page_rows=0)
 
 
+class _Request:
+    def __init__(self) -> None:
+        self.params: dict[str, str] = {}
+
+
+class _Limited(_Query):
+    """A query with parameters, as PostgREST's have them."""
+
+    def __init__(self, rows: list[int], most: int, **params: int) -> None:
+        super().__init__(rows, most)
+        self.request = _Request()
+        self.request.params = {name: str(number) for name, number in params.items()}
+
+
+async def test_the_limit_of_a_query_is_the_limit_of_all_its_pages() -> None:
+    """supabase/supabase-py#127: a range of the query's own was replaced without a word, and all rows came."""
+    rows = list(range(60))
+    assert await all_rows(lambda: _Limited(rows, 10, limit=25)) == rows[:25]
+    assert await all_rows(lambda: _Limited(rows, 10, offset=50, limit=25)) == rows[50:]
+    assert await all_rows(lambda: _Limited(rows, 10, offset=58), page_rows=1) == rows[58:]
+
+
+@pytest.mark.usefixtures("supabase")
+@pytest.mark.parametrize("last", ["single", "maybe_single", "csv", "execute"])
+async def test_a_query_that_gives_no_list_is_refused_before_it_is_sent(last: str) -> None:
+    """supabase/supabase-py#390, #511 in their kind: the end of a query decides about its answer."""
+    select = get_supabase_client().table("t").select("*")
+    with pytest.raises(ValueError, match=r"without \.single\(\)"):
+        await all_rows(getattr(select, last))
+
+
+@pytest.mark.parametrize("data", [{"a": 1}, 5, "a,b"])
+async def test_pages_that_are_no_lists_are_neither_joined_nor_asked_for_for_ever(data: object) -> None:
+    class OneAnswer:
+        def range(self, *_: int) -> OneAnswer:
+            return self
+
+        async def execute(self) -> Any:
+            return types.SimpleNamespace(data=data)
+
+    with pytest.raises(ValueError, match=type(data).__name__):
+        await all_rows(OneAnswer)
+    one = OneAnswer()
+    with pytest.raises(ValueError, match="anew"):
+        await all_rows(lambda: one)
+
+
 async def test_a_pool_lets_the_application_prepare_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """langchain-ai/langchain-postgres#124: vectors came as text, and there was no place to register them."""
     import asyncpg

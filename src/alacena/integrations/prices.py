@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
 from alacena.engine.base.arguments import list_of
 from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.ttl import show
+from alacena.ledger.usage import EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from alacena.integrations.usage import TokenCounts
 
-_NANO: Final = 1_000_000_000
+_NANO: Final = Decimal(1_000_000_000)
 _PER: Final = 1_000_000
 
 
@@ -72,13 +73,11 @@ class ModelPrice:
             (counts.long_cache_write_tokens, self.long_cache_write_usd),
             (counts.output_tokens, self.output_usd),
         )
-        total = Decimal(0)
-        for tokens, usd in kinds:
-            if tokens and usd is None:
-                return None
-            total += tokens * (usd or Decimal(0))
-        # Rounded once, at the end: parts that are rounded one by one do not add up.
-        return _nano(total / _PER)
+        if any(tokens and usd is None for tokens, usd in kinds):
+            return None
+        with localcontext(EXACT):
+            # Rounded once, at the end: parts that are rounded one by one do not add up.
+            return _nano(sum((tokens * (usd or Decimal(0)) for tokens, usd in kinds), Decimal(0)) / _PER)
 
 
 class PriceTable:
@@ -152,4 +151,4 @@ def known_prices() -> Prices:
 
 
 def _nano(usd: Decimal) -> int:
-    return int((usd * _NANO).to_integral_value(ROUND_HALF_UP))
+    return int(EXACT.multiply(usd, _NANO).to_integral_value(ROUND_HALF_UP, EXACT))

@@ -9,7 +9,10 @@ Nothing is counted at a read for it, and nothing is asked of the event loop: a s
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from alacena.engine.base.arguments import check_part
 from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, chosen
@@ -108,7 +111,8 @@ async def fleet_page(cache: Cache, accept: str = "", *, tenants: bool = False) -
     """Returns the page of metrics of all processes of the namespace, each with its name in the label ``process``.
 
     Put it behind the one address that is scraped if several workers share a port. Give each worker a
-    ``process_name`` that it keeps over restarts, such as the host and the worker's number.
+    ``process_name`` that it keeps over restarts, such as the host and the worker's number. If several have one name, the
+    one that was opened last keeps it, and the others get a number behind it.
 
     Args:
         cache: Any open cache of the namespace.
@@ -123,7 +127,24 @@ async def fleet_page(cache: Cache, accept: str = "", *, tenants: bool = False) -
     check_part(cache, "cache", "fleet", "an open Cache")
     members = await cache.fleet()
     registry = CollectorRegistry(auto_describe=False)
-    snapshots = [member.snapshot for member in members if member.snapshot is not None and not member.is_stale]
+    snapshots = _tell_apart(
+        member.snapshot for member in members if member.snapshot is not None and not member.is_stale
+    )
     registry.register(SnapshotCollector(lambda: snapshots, tenants=tenants, processes=True))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
+
+
+def _tell_apart(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Returns them with names that differ: the youngest of one name keeps it.
+
+    1. A worker is restarted under its name. 2. Its record of before stands until it is missed. 3. Prometheus takes no
+    page on which a series stands twice.
+    """
+    seen: Counter[str] = Counter()
+    told = []
+    for snapshot in sorted(snapshots, key=lambda one: one.uptime_s):
+        seen[snapshot.process] += 1
+        number = seen[snapshot.process]
+        told.append(snapshot if number == 1 else replace(snapshot, process=f"{snapshot.process} ({number})"))
+    return told

@@ -237,7 +237,7 @@ class Ledger:
             return False
         try:
             await self._record(usage, "fast")
-        except (BackendError, OSError) as error:
+        except BackendError as error:
             self._pending.keep(usage, error)
             return False
         return True
@@ -262,7 +262,14 @@ class Ledger:
         except BackendError as error:
             if self._spill is None:
                 raise
-            await self._spill.append(record)
+            try:
+                await self._spill.append(record)
+            except OSError as full:
+                # The server's error goes on: it is what callers retry on, and what paid usage waits for.
+                note = f"and the spill file cannot be written: {full}"
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
+                raise error from full
             self._spilling.record(error)
             return False
         self._spilling.over()
@@ -314,7 +321,13 @@ class Ledger:
                 "set appendonly yes (Valkey, or Redis 7.2 or newer; the user needs WAITAOF, INFO and BLPOP), give a spill "
                 "path, or repeat with this key"
             )
-        await self._spill.append(record)
+        try:
+            await self._spill.append(record)
+        except OSError as full:
+            raise OutcomeUnknownError(
+                f"counted under key {usage.idempotency_key!r}, but neither the server nor the spill file has it on disk "
+                f"({full}): repeat with this key"
+            ) from full
 
     async def _take_committed(self, usages: Sequence[Usage]) -> None:
         """Takes records that the authority has out of the outboxes."""

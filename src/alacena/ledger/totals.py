@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from alacena.engine.base.errors import ArgumentError
-from alacena.ledger.usage import COST
+from alacena.ledger.usage import COST, EXACT, money
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +81,7 @@ class Totals:
     @property
     def cost(self) -> Decimal:
         """The money spent by the calls that reported a cost."""
-        return sum((row.cost for row in self.rows if not row.saved), Decimal(0))
+        return reduce(EXACT.add, (row.cost for row in self.rows if not row.saved), Decimal(0))
 
     def by(self, dimension: Dimension) -> dict[str, int]:
         """Returns tokens used, by model, type or operation."""
@@ -108,7 +109,7 @@ def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
         tokens, calls = int(fields[b"t:" + name]), int(fields[b"c:" + name])
         named = parts.get(head, {})
         # Money is totalled among the parts, under a name that no part may have.
-        cost = Decimal(named.pop(COST, 0)) / 1_000_000
+        cost = money(named.pop(COST, 0))
         rows.append(TotalRow(saved, model, token_type, operation, tokens, calls, named, cost))
     return Totals(tuple(rows))
 

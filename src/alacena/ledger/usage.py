@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DecimalException, InvalidOperation
 from hashlib import blake2b
 from operator import index
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +32,8 @@ _LONGEST: Final = {"model": 256, "token_type": 128, "operation": 128}
 _ALONE: Final = frozenset({"llm", "embedding"})
 """Types of a whole call, which use its key up; any other type names a part of a call."""
 _MICROS: Final = Decimal(1_000_000)
+EXACT: Final = Context(prec=60, traps=[InvalidOperation])
+"""Money is counted in this context: that of the caller may round to a few digits, or raise if something is rounded."""
 
 
 def _is_utf8(text: str) -> bool:
@@ -93,7 +95,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The figures, for people."""
         words = [f"{self.tokens} tokens of {self.model!r}, {self.token_type}, {self.operation}"]
         words += [f"{name} {amount}" for name, amount in sorted((self.parts or {}).items())]
-        words += [f"cost {self.cost_micros / 1e6:f}"] if self.cost_micros else []
+        words += [f"cost {money(self.cost_micros):.6f}"] if self.cost_micros else []
         return ", ".join([*words, *(["saved"] if self.saved else [])])
 
     @property
@@ -189,11 +191,17 @@ def micros(cost: Decimal | float | str | None) -> int:
     try:
         # Through its text: a float may lie beside the half that was written, and be rounded the other way.
         amount = cost if isinstance(cost, Decimal) else Decimal(str(cost))
-        if isinstance(cost, bool) or not amount.is_finite():
-            raise InvalidOperation  # noqa: TRY301 - one message for all that is no amount
-        return exact(int((amount * _MICROS).to_integral_value(ROUND_HALF_EVEN)), "cost in millionths", least=0)
-    except InvalidOperation:
+        if isinstance(cost, bool) or not amount.is_finite() or amount.adjusted() > EXACT.prec // 2:
+            raise InvalidOperation
+        whole_micros = EXACT.multiply(amount, _MICROS).to_integral_value(ROUND_HALF_EVEN, EXACT)
+        return exact(int(whole_micros), "cost in millionths", least=0)
+    except DecimalException:
         raise ArgumentError(f"cost must be an amount of money, such as Decimal('0.0024'), not {cost!r:.80}") from None
+
+
+def money(of_millionths: int) -> Decimal:
+    """Returns whole millionths as money, exactly."""
+    return EXACT.divide(Decimal(of_millionths), _MICROS)
 
 
 def plain(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import typer
@@ -24,7 +25,7 @@ from alacena.ops.output import Cell, CommandResult, printable, say
 from alacena.sources.ledger import migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from alacena.ops.fleet import By
 
@@ -147,11 +148,25 @@ def _refuse(error: Exception, *, as_json: bool) -> NoReturn:
     raise typer.Exit(code)
 
 
-async def apply_migrations(dsn: str) -> list[str]:
-    """Applies the migrations to a Postgres. Returns their names."""
+@asynccontextmanager
+async def _open_pool(dsn: str) -> AsyncIterator[Any]:
+    """Yields a pool of connections to a Postgres. A refusal of its is an error of ours, for :func:`run` to tell."""
     from alacena.sources.postgres import create_pool
 
-    async with await create_pool(dsn) as pool:
+    pool = await create_pool(dsn, statement_cache_size=0)
+    # Only once the pool is there: the error that asyncpg is missing has a message of its own.
+    import asyncpg
+
+    async with pool:
+        try:
+            yield pool
+        except asyncpg.PostgresError as error:
+            raise ServerReplyError(f"{error.sqlstate} {error}") from error
+
+
+async def apply_migrations(dsn: str) -> list[str]:
+    """Applies the migrations to a Postgres. Returns their names."""
+    async with _open_pool(dsn) as pool:
         for one in migrations():
             await pool.execute(one.sql)
     return [one.name for one in migrations()]
@@ -159,11 +174,9 @@ async def apply_migrations(dsn: str) -> list[str]:
 
 async def check_migrations(dsn: str) -> CommandResult:
     """Returns which migrations a Postgres has: those whose tables and functions are all there. Nothing is changed."""
-    from alacena.sources.postgres import create_pool
-
     query = "SELECT to_regclass($1) IS NOT NULL OR EXISTS (SELECT FROM pg_proc WHERE proname = $1)"
     missing: dict[str, list[str]] = {}
-    async with await create_pool(dsn) as pool:
+    async with _open_pool(dsn) as pool:
         for one in migrations():
             made = _MADE.findall(one.sql)
             missing[one.name] = [name for name in made if not await pool.fetchval(query, name)]

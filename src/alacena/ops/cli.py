@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from pathlib import Path
 
 
 def main() -> None:
@@ -13,6 +14,7 @@ def main() -> None:
         from alacena.ops.commands import app
     except ImportError:
         sys.exit("the command line needs more: pip install 'alacena[cli]'")
+    _replace_closed_streams()
     try:
         app()
     finally:
@@ -23,3 +25,10 @@ def main() -> None:
             error = sys.exc_info()[1]
             code = error.code if isinstance(error, SystemExit) else 1
             os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _replace_closed_streams() -> None:
+    """Puts nothing in the place of streams that the shell closed (``>&-``): Python has None there, which takes no text."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - till the end

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,11 +22,16 @@ if TYPE_CHECKING:
 
 _ABSORB = """
 SELECT conflict_tenant_id, conflict_key FROM alacena_absorb_usage(CASE
-    WHEN current_setting('synchronous_commit') <> 'off' THEN $1::jsonb
-    WHEN set_config('synchronous_commit', 'on', true) = 'on' THEN $1::jsonb
+    WHEN 'alacena_token_parts'::regclass IS NULL THEN NULL
+    WHEN current_setting('synchronous_commit') <> 'off' THEN $1::text::jsonb
+    WHEN set_config('synchronous_commit', 'on', true) = 'on' THEN $1::text::jsonb
 END)
 """
-"""A commit is waited for also where the database says otherwise: what is confirmed here is deleted elsewhere."""
+"""A commit is waited for also where the database says otherwise: what is confirmed here is deleted elsewhere.
+
+The records are text to the driver: a pool may have a codec of its own for ``jsonb``. The table is named because the
+function of a schema without it takes records as well, and leaves their parts and their cost out.
+"""
 
 
 class AsyncpgPool(Protocol):
@@ -115,7 +119,7 @@ class PostgresAuthority:
             ServerReplyError: Postgres refused, such as when the migrations are missing.
         """
         records = [{**msgspec.to_builtins(usage), "fingerprint": usage.fingerprint} for usage in usages]
-        rows = await self._fetch(_ABSORB, json.dumps(records))
+        rows = await self._fetch(_ABSORB, msgspec.json.encode(records).decode())
         refused = {(row[0], row[1]) for row in rows}
         return [usage for usage in usages if (usage.tenant_id, usage.idempotency_key) in refused]
 
@@ -134,6 +138,8 @@ class PostgresAuthority:
             ) from error
         except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, OSError, TimeoutError) as error:
             raise OutcomeUnknownError(f"Postgres was lost: {_words(error)}") from error
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
+            raise ServerReplyError(f"{error.sqlstate} {error}: {_MIGRATE}") from error
         except asyncpg.PostgresError as error:
             raise ServerReplyError(f"{error.sqlstate} {error}") from error
         except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
@@ -161,6 +167,9 @@ class PostgresAuthority:
         # The pool keeps this time for the giving back too, which otherwise waits for ever for a server that is gone.
         async with acquire(timeout=self._timeout_s) as connection:
             return await connection.fetch(query, *args)
+
+
+_MIGRATE = "the schema of the ledger is not there, or older: alacena db --apply DSN brings it"
 
 
 def _words(error: BaseException) -> str:

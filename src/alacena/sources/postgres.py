@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import asynccontextmanager, suppress
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from alacena.engine.base.arguments import check_part, exact, finite_seconds, text_id
-from alacena.engine.base.errors import SettingsError
+from alacena.engine.base.errors import ArgumentError, SettingsError
 from alacena.engine.base.scope import identifier
 from alacena.sources.surroundings import check_name, check_tenant, split_name
 
@@ -30,6 +32,7 @@ async def create_pool(
     max_size: int = 10,
     connect_timeout_s: float = 5.0,
     command_timeout_s: float = 10.0,
+    statement_cache_size: int = 100,
     init: Callable[[Connection], Awaitable[object]] | None = None,
 ) -> Pool:
     """Returns a pool of asyncpg connections on which ``json`` and ``jsonb`` are Python values; the caller closes it.
@@ -44,6 +47,8 @@ async def create_pool(
         max_size: The most connections.
         connect_timeout_s: How long the first connections may take, seconds.
         command_timeout_s: How long a statement may take, seconds.
+        statement_cache_size: How many prepared statements each connection keeps. 0 behind a pooler that gives each
+            transaction another connection (PgBouncer's transaction mode, Supabase's port 6543).
         init: Called with each new connection, such as ``pgvector.asyncpg.register_vector``.
 
     Raises:
@@ -56,6 +61,7 @@ async def create_pool(
         raise SettingsError(f"the DSN must be text, not a {type(dsn).__name__}: {_DSN_MEND}")
     _check_dsn(dsn)
     min_size, max_size = exact(min_size, "min_size", least=0), exact(max_size, "max_size", least=1)
+    statement_cache_size = exact(statement_cache_size, "statement_cache_size", least=0)
     finite_seconds(connect_timeout_s, "connect_timeout_s")
     finite_seconds(command_timeout_s, "command_timeout_s")
     if not 0 <= min_size <= max_size or max_size < 1:
@@ -75,6 +81,7 @@ async def create_pool(
             max_size=max_size,
             timeout=connect_timeout_s,
             command_timeout=command_timeout_s,
+            statement_cache_size=statement_cache_size,
             init=prepare,
         )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
@@ -100,9 +107,7 @@ def _import_asyncpg() -> Any:
 
 async def _speak_json(connection: Connection) -> None:
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode, format="text"
-        )
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=_to_json, decoder=_from_json, format="text")
 
 
 async def _speak_vectors(connection: Connection) -> None:
@@ -113,7 +118,27 @@ async def _speak_vectors(connection: Connection) -> None:
 
 
 def _to_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    text = msgspec.json.encode(value)
+    if b"null" in text and _holds_no_number(value):
+        raise ArgumentError("JSON has no NaN and no infinity: pass None, or text, in their place")
+    return text.decode()
+
+
+def _holds_no_number(value: object) -> bool:
+    """Returns True if a float in it is no finite number: it would be written as null."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_holds_no_number, value.values()))
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_holds_no_number, value))
+
+
+def _from_json(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        # A column of type json keeps what is no text, such as half of a surrogate pair.
+        return json.loads(text)
 
 
 _DSN_MEND = (

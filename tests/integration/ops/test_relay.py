@@ -69,7 +69,7 @@ def test_what_waits_is_shown_and_carried_once(told, waiting, migrated):
 def test_a_postgres_without_the_tables_is_a_finding_and_what_waits_still_waits(told, waiting, unmigrated):
     said = told("--to", unmigrated, code=1)
     assert said["carried"] == 0
-    assert "alacena_absorb_usage" in said["failed"]
+    assert "alacena db --apply" in said["failed"]
     assert said["waiting"] == {"acme": MANY, "other": 1}
 
 

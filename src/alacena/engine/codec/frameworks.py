@@ -91,6 +91,19 @@ def _range(cls: Any) -> _Pair:
     return dump, load
 
 
+def _range_of_bounds(cls: Any) -> _Pair:
+    def dump(value: Any) -> list[object]:
+        if value.isempty:
+            return [None, None, "[)", True]
+        return [value.lower, value.upper, value.bounds, False]
+
+    def load(state: Any) -> Any:
+        lower, upper, bounds, empty = state
+        return cls(lower, upper, bounds=bounds, empty=empty)
+
+    return dump, load
+
+
 def _row(cls: Any) -> _Pair:
     def dump(row: Any) -> list[object]:
         if issubclass(cls, Sequence):
@@ -124,6 +137,10 @@ _DRIVERS: Final[dict[str, Callable[[Any], _Pair]]] = {
     "pgvector.sparsevec.SparseVector": _binary,
     "pgvector.bit.Bit": _binary,
     "asyncpg.types.Range": _range,
+    "psycopg.types.range.Range": _range_of_bounds,
+    "psycopg.types.multirange.Multirange": lambda cls: (list, cls),
+    "sqlalchemy.dialects.postgresql.ranges.Range": _range_of_bounds,
+    "sqlalchemy.dialects.postgresql.ranges.MultiRange": lambda cls: (list, cls),
     "asyncpg.pgproto.types.Point": _spread,
     "asyncpg.pgproto.types.Box": _spread,
     "asyncpg.pgproto.types.Line": _spread,

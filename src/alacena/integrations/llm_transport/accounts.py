@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine import AlacenaError
 from alacena.integrations.usage import name_of_call
+from alacena.ledger.usage import EXACT
 
 if TYPE_CHECKING:
     from alacena.engine import Cache
@@ -157,7 +158,7 @@ def usage_record(
         "agent_id": caller.agent_id,
         "conversation_id": caller.conversation_id,
         "parts": counts.parts,
-        "cost": Decimal(ending.nanodollars or 0) / 1_000_000_000,
+        "cost": EXACT.divide(Decimal(ending.nanodollars or 0), Decimal(1_000_000_000)),
         "metadata": {"nanodollars": ending.nanodollars} if known else None,
         "idempotency_key": None if saved else name_of_call(ending.response_id),
         "saved": saved,

@@ -89,18 +89,22 @@ ALTER TABLE alacena_token_parts ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS alacena_own_parts ON alacena_token_parts;
 CREATE POLICY alacena_own_parts ON alacena_token_parts FOR SELECT USING (tenant_id = alacena_claimed_tenant());
 REVOKE ALL ON alacena_token_parts FROM PUBLIC;
+REVOKE ALL ON FUNCTION alacena_absorb_usage(jsonb) FROM PUBLIC;
 
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'anon') THEN
         REVOKE ALL ON alacena_token_parts FROM anon;
+        REVOKE ALL ON FUNCTION alacena_absorb_usage(jsonb) FROM anon;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticated') THEN
         REVOKE ALL ON alacena_token_parts FROM authenticated;
+        REVOKE ALL ON FUNCTION alacena_absorb_usage(jsonb) FROM authenticated;
         GRANT SELECT ON alacena_token_parts TO authenticated;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'service_role') THEN
         GRANT ALL ON alacena_token_parts TO service_role;
+        GRANT EXECUTE ON FUNCTION alacena_absorb_usage(jsonb) TO service_role;
     END IF;
 END
 $$;

@@ -27,7 +27,7 @@ MAY_CATCH_ANYTHING = {
     "common/cache/aside.py": "what the caller's hooks raise must not cost the answer, which is paid for",
     "common/cache/calls.py": "what a function was made with is the application's, and may raise if it is asked its name",
     "common/tracking.py": "a provider's usage object may raise anything, and the answer is paid for",
-    "engine/reading/answers.py": "how a value of the application's is looked into may raise anything",
+    "engine/reading/batch_alignment.py": "how a value of the application's is looked into may raise anything",
     "common/cache/tenancy.py": "how a value of the application's is looked into may raise anything",
     "engine/base/lineage.py": "how a value of the application's is looked into may raise anything",
     "engine/remote/redis/link.py": "whatever ends a dial closes the socket",

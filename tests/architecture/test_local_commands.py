@@ -7,7 +7,7 @@ from pathlib import Path
 
 SOURCE = Path("src/alacena")
 LOCAL = SOURCE / "engine/remote/local"
-TABLES = {SOURCE / "engine/remote/redis/commands.py"}
+TABLES = {SOURCE / "engine/remote/redis/command_safety.py"}
 """Modules that list commands without sending them."""
 
 

@@ -9,8 +9,8 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from alacena.engine.remote.redis.facts import NEEDS
-from alacena.ops import doctor
+from alacena.engine.remote.redis.server_facts import NEEDS
+from alacena.ops import doctor_checks as doctor
 
 STATIC = files("alacena.ops.console").joinpath("static")
 OWN = [
@@ -61,8 +61,8 @@ def test_both_languages_say_everything() -> None:
 
 
 FINDERS = (
-    "ops/doctor.py", "ops/checks.py", "ops/rights.py", "ops/symptoms.py", "ops/reason.py",
-    "engine/remote/redis/promises.py",
+    "ops/doctor_checks.py", "ops/check_runner.py", "ops/rights.py", "ops/symptoms.py", "ops/reason.py",
+    "engine/remote/redis/guarantees.py",
 )  # fmt: skip
 UNSEEN = (
     "max number of clients", "permissions to access", "no sentinel", "no master",  # are looked for in a refusal

@@ -16,11 +16,11 @@ from alacena.engine import (
     TenantMismatchError,
     UsageError,
 )
-from alacena.engine.api.blocks import BlockVerbs
+from alacena.engine.api.block_verbs import BlockVerbs
 from alacena.engine.api.coordination_verbs import CoordinationVerbs
 from alacena.engine.api.entry_verbs import EntryVerbs
-from alacena.engine.api.inspection import InspectionVerbs
-from alacena.engine.api.many import ManyVerbs
+from alacena.engine.api.inspection_verbs import InspectionVerbs
+from alacena.engine.api.many_verbs import ManyVerbs
 from alacena.ledger.ledger import Ledger
 from alacena.ledger.tenant_ledger import TenantLedger
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.base import errors, events
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.settings import Settings
-from alacena.engine.remote.redis.facts import NEEDS
+from alacena.engine.remote.redis.server_facts import NEEDS
 from tests.docs import messages, names
 from tests.docs.pages import DOCS, LANGUAGES
 

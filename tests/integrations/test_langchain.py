@@ -23,6 +23,7 @@ from langchain_core.prompts import PromptTemplate
 from pydantic import BaseModel, Field
 
 from alacena import Cache, Context, MissingTenantError, Settings, UsageError
+from alacena.integrations.ambient_scope import digest
 from alacena.integrations.bridge import Bridge
 from alacena.integrations.caller import Caller, Serving
 from alacena.integrations.langchain import (
@@ -34,7 +35,6 @@ from alacena.integrations.langchain import (
     is_cached,
 )
 from alacena.integrations.langchain_agents import CachedModelCalls
-from alacena.integrations.surroundings import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -42,7 +42,7 @@ from alacena.engine import Cache, Scope
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
 from alacena.sources.postgres import row_loader
 from alacena.sources.storage import StorageDownloads
-from alacena.sources.surroundings import check_tenant
+from alacena.sources.tenant_check import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -33,8 +33,7 @@ from alacena.constants import (
     TOKEN_TYPE_TOKENIZATION,
 )
 from alacena.engine import UNSET
-from alacena.engine.base.errors import ArgumentError
-from alacena.engine.base.ttl import show
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.loading.load import in_source
 from alacena.ledger.usage import whole
 

@@ -20,9 +20,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from alacena.engine.base.arguments import check_part, exact, list_of
-from alacena.engine.base.errors import NotOwnerError, UsageError
+from alacena.engine.base.errors import NotOwnerError, UsageError, show
 from alacena.engine.base.scope import identifier, tenant_text
-from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

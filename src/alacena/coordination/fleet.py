@@ -22,10 +22,10 @@ from alacena.engine.base.errors import (
     LimitExceededError,
     OutcomeUnknownError,
     UsageError,
+    show,
 )
 from alacena.engine.base.scope import SYSTEM_TENANT
 from alacena.engine.base.snapshot import Snapshot  # noqa: TC001 - msgspec looks it up
-from alacena.engine.base.ttl import show
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.arguments import exact, milliseconds
-from alacena.engine.base.errors import ArgumentError, LimitExceededError
-from alacena.engine.base.ttl import real_number, show
+from alacena.engine.base.errors import ArgumentError, LimitExceededError, show
+from alacena.engine.base.ttl import real_number
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 from alacena.coordination.item import DeadLetter, Item, QueueStats, stats_from
+from alacena.coordination.item_source import MOST_BYTES, Taken, check_take, give_back, reserve_from
 from alacena.coordination.pushed import OUTCOMES, Pushed, due_word, item_id, pages
-from alacena.coordination.taken import MOST_BYTES, Taken, check_take, give_back, reserve_from
 from alacena.engine.base.arguments import exact, list_of, milliseconds
-from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, OutcomeUnknownError
+from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, OutcomeUnknownError, show
 from alacena.engine.base.events import ItemRejected
 from alacena.engine.base.scope import identifier, tenant_text
-from alacena.engine.base.ttl import show
 from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:

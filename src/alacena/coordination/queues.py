@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from alacena.coordination.per_tenant import PerTenant
 from alacena.coordination.queue import Queue
 from alacena.coordination.ready_tenants import ReadyTenants, list_key
-from alacena.coordination.round_robin import AllTenants, SomeTenants
+from alacena.coordination.tenant_sources import AllTenants, SomeTenants
 from alacena.coordination.worker import Worker
 from alacena.engine.base.arguments import exact, list_of
 from alacena.engine.base.errors import ArgumentError, TenantMismatchError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.coordination.item import Item
-    from alacena.coordination.taken import Source
+    from alacena.coordination.item_source import Source
     from alacena.coordination.worker import Backoff
     from alacena.engine.base.closing import Deadline
 

@@ -126,7 +126,7 @@ class ReadyTenants:
         members = await self._port.call("ZRANGE", self._key, 0, limit - 1)
         return [member.decode("utf-8", "surrogatepass") for member in members]
 
-    def found(self, turn: Turn) -> None:
+    def note_work(self, turn: Turn) -> None:
         """Notes that there was work: the next turn is in the next round."""
         self._idle.pop(turn.tenant_id, None)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.coordination_context import pause_s
+from alacena.coordination.item_source import give_back
 from alacena.coordination.queue import Queue
-from alacena.coordination.taken import give_back
 from alacena.coordination.trouble import Trouble
 from alacena.engine.base.arguments import exact, finite_seconds, milliseconds, wait_seconds
 from alacena.engine.base.errors import (
@@ -20,16 +20,17 @@ from alacena.engine.base.errors import (
     BackendUnavailableError,
     NotOwnerError,
     UsageError,
+    show,
 )
 from alacena.engine.base.surroundings import Surroundings
-from alacena.engine.base.ttl import is_finite, show
+from alacena.engine.base.ttl import is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.coordination.item import Item, ItemQueue
-    from alacena.coordination.taken import Source
+    from alacena.coordination.item_source import Source
     from alacena.engine.remote.backend import Notification
 
 _log = logging.getLogger("alacena")

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 from alacena import CacheManager, MissingTenantError, SettingsError, configure
 from alacena.engine.base.arguments import check_callable, list_of
+from alacena.engine.base.errors import show
 from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import show
 from alacena.integrations.caller import Caller, Serving
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from alacena.common.context import (
     set_current_tenant_id,
     set_current_user_id,
 )
-from alacena.common.context.block import ON_LEAVE
+from alacena.common.context.context import ON_LEAVE
 from alacena.common.context.vars import FIELDS, note_reader, user_of_code
 from alacena.engine.base.surroundings import undo
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from alacena.integrations.ambient_scope import reader_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.surroundings import reader_scope
 
 with require_extra("alacena.integrations.key_value", "key-value", ("py-key-value-aio", "0.5", "0.6")):
     from key_value.aio.errors import DeserializationError, StoreConnectionError

@@ -11,11 +11,11 @@ from alacena.common.tracking import OPERATION_GENERATION, TOKEN_TYPE_LLM
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
 from alacena.engine.base.arguments import list_of
 from alacena.integrations.adapter_store import AdapterStore
+from alacena.integrations.ambient_scope import digest, reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.endings import is_whole
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
 from alacena.integrations.usage import read_usage
 from alacena.integrations.vectors import CachedVectors
 

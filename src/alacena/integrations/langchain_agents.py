@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine import UNSET, Cache, TtlOrUnset
 from alacena.engine.base.arguments import list_of
+from alacena.integrations.ambient_scope import digest, reader_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.endings import is_whole
 from alacena.integrations.langchain import dump_objects, load_objects, mark_cached, without_usage
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.surroundings import digest, reader_scope
 
 with require_extra(
     "alacena.integrations.langchain_agents", "langchain", ("langchain", "1.5", "2"), ("langchain-core", "1.8", "2")

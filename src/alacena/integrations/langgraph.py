@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from alacena.common.context import get_current_tenant_id
 from alacena.engine import Cache, Scope, UsageError
 from alacena.engine.base.lineage import documents_in
+from alacena.integrations.ambient_scope import digest, reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
 
 with require_extra("alacena.integrations.langgraph", "langgraph", ("langgraph-checkpoint", "4.3", "5")):
     from langgraph.cache.base import BaseCache, FullKey, Namespace
@@ -164,7 +164,7 @@ class NodeCache(BaseCache[ValueT]):
             name, scope = self._name(key), self._scope_of(key)
             if scope is None or (ttl is not None and ttl <= 0):
                 continue
-            written = self._written(value)
+            written = self._serialize(value)
             if written is None:
                 self._steps.forget(name, scope)
             else:
@@ -188,7 +188,7 @@ class NodeCache(BaseCache[ValueT]):
     def _tag(self, *namespace: str) -> str:
         return f"langgraph:{digest(self._graph, *namespace)}"
 
-    def _written(self, value: ValueT) -> tuple[str, bytes] | None:
+    def _serialize(self, value: ValueT) -> tuple[str, bytes] | None:
         try:
             kind, text = self.serde.dumps_typed(value)
         except _OF_SERIALIZERS as error:

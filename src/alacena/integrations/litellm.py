@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.common.context import get_current_agent_id, get_current_conversation_id, get_current_tenant_id
 from alacena.engine import UNSET, AlacenaError, Cache, TtlOrUnset, UsageError
+from alacena.integrations.ambient_scope import reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.caller import Serving, ambient_ids
 from alacena.integrations.llm_transport.lineage import current_documents
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.surroundings import reader_scope, tenant_scope
 from alacena.integrations.usage import TokenCounts, name_of_call, read_usage
 
 with require_extra("alacena.integrations.litellm", "litellm", ("litellm", "1.100", "2"), ("soundfile", "0.12", "1")):
@@ -134,7 +134,7 @@ class _Backend(BaseCache):
 
     async def async_set_cache_pipeline(self, cache_list: Sequence[tuple[str, Any]], **kwargs: Any) -> None:
         scope, inputs = self._scope(), _INPUTS.get()
-        values = {key: text for key, value in cache_list if (text := _written(value)) is not None}
+        values = {key: text for key, value in cache_list if (text := _serialize(value)) is not None}
         if scope is None or inputs is None or scope not in inputs.readings or not values:
             return
         reading, ttl = await inputs.readings[scope], self._lives(kwargs)
@@ -165,7 +165,7 @@ class _Backend(BaseCache):
 
     def _storable(self, key: str, value: Any, kwargs: dict[str, Any]) -> str | None:
         """Returns a value as it is stored; ``None`` if it cannot be, or if it may be older than an invalidation."""
-        scope, text = self._scope(), _written(value)
+        scope, text = self._scope(), _serialize(value)
         if scope is None or (text is not None and not _skips_look_up(kwargs) and self._steps.holds(key, scope)):
             return text
         self._steps.forget(key, scope)
@@ -315,7 +315,7 @@ def _skips_look_up(kwargs: dict[str, Any]) -> bool:
     return bool((kwargs.get("cache") or {}).get("no-cache"))
 
 
-def _written(value: Any) -> str | None:
+def _serialize(value: Any) -> str | None:
     try:
         return json.dumps(value)
     except (TypeError, ValueError):

@@ -13,10 +13,10 @@ from alacena.common.cache import standardize_llama_metadata
 from alacena.engine import UNSET, Cache, TtlOrUnset, UsageError
 from alacena.engine.base.arguments import list_of
 from alacena.integrations.adapter_store import AdapterStore
+from alacena.integrations.ambient_scope import digest, reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.node_identity import Maker
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.surroundings import digest, reader_scope, tenant_scope
 from alacena.integrations.vectors import CachedVectors
 
 with require_extra("alacena.integrations.llama_index", "llama-index", ("llama-index-core", "0.14.25", "0.15")):
@@ -161,15 +161,15 @@ class _NodeBatch:
     def keep(self, names: Sequence[str], made: Sequence[BaseNode]) -> dict[str, dict[str, Any]]:
         """Returns the part of the outcome that is stored, by name."""
         if not self._keeps_nodes:
-            return {name: self._written(name, made) for name in names}
+            return {name: self._serialize(name, made) for name in names}
         ids = [self._shown_by_name[name].node_id for name in names]
         if [node.node_id for node in made] != ids:
             raise UsageError(
                 f"the transformation was given {len(ids)} nodes and did not return these in their order: keep it out of the cache"
             )
-        return {name: self._written(name, [node]) for name, node in zip(names, made, strict=True)}
+        return {name: self._serialize(name, [node]) for name, node in zip(names, made, strict=True)}
 
-    def _written(self, name: str, made: Sequence[BaseNode]) -> dict[str, Any]:
+    def _serialize(self, name: str, made: Sequence[BaseNode]) -> dict[str, Any]:
         maker = Maker.of(self._shown_by_name[name])
         # Not as JSON: metadata may hold dates, which come back as such.
         return {"maker": maker.as_json(), "nodes": [doc_to_json(node) for node in made]}

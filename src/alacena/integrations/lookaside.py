@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, finalize
 
 from alacena.common.context import get_current_tenant_id
-from alacena.common.context.block import ON_LEAVE
+from alacena.common.context.context import ON_LEAVE
 from alacena.engine import UNSET, Cache, Claim, LoadTimeoutError, Reading, Scope, TtlOrUnset
 
 if TYPE_CHECKING:

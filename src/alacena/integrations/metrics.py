@@ -164,6 +164,6 @@ TENANT_METRICS: Final = (
 """What is exported by tenant, if that is asked for: the listed tenants, and ``_other`` for the rest."""
 
 
-def chosen(*, tenants: bool) -> tuple[Metric, ...]:
+def choose_metrics(*, tenants: bool) -> tuple[Metric, ...]:
     """Returns the metrics that are exported."""
     return (*METRICS, *TENANT_METRICS) if tenants else METRICS

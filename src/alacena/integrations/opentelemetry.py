@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.arguments import check_part
-from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, chosen
+from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, choose_metrics
 from alacena.integrations.requirement import require_extra
 
 with require_extra(__name__, "opentelemetry", ("opentelemetry-api", "1.25", "2")):
@@ -44,7 +44,7 @@ def observe_cache(cache: Cache, *, meter: Meter | None = None, tenants: bool = F
     meter = get_meter("alacena") if meter is None else meter
     check_part(meter, "meter", "create_observable_counter", "a Meter of OpenTelemetry's")
     made: list[Any] = []
-    for metric in chosen(tenants=tenants):
+    for metric in choose_metrics(tenants=tenants):
         make = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
         made.append(make(metric.name, [partial(_points, cache, metric)], unit=metric.unit, description=metric.words))
     for part, unit in (("bucket", "{operation}"), ("count", "{operation}"), ("sum", "s")):

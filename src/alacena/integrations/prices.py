@@ -11,8 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
 from alacena.engine.base.arguments import list_of
-from alacena.engine.base.errors import ArgumentError
-from alacena.engine.base.ttl import show
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.ledger.usage import EXACT
 
 if TYPE_CHECKING:

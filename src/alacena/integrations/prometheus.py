@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from alacena.engine.base.arguments import check_part
-from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, chosen
+from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, choose_metrics
 from alacena.integrations.requirement import require_extra
 
 with require_extra(__name__, "prometheus", ("prometheus-client", "0.20", "1")):
@@ -47,7 +47,7 @@ DURATION_NAME: Final = f"{DURATION.replace('.', '_')}_seconds"
 
 def exported_names(*, tenants: bool = True) -> set[str]:
     """Returns the names of all series that a collector exports, as queries write them."""
-    names = {metric_name(one) + ("_total" if one.kind == "counter" else "") for one in chosen(tenants=tenants)}
+    names = {metric_name(one) + ("_total" if one.kind == "counter" else "") for one in choose_metrics(tenants=tenants)}
     return names | {f"{DURATION_NAME}_{part}" for part in ("bucket", "count", "sum")}
 
 
@@ -64,7 +64,7 @@ class SnapshotCollector(Collector):
         self, snapshots: Callable[[], Iterable[Snapshot]], *, tenants: bool = False, processes: bool = False
     ) -> None:
         self._snapshots = snapshots
-        self._metrics = chosen(tenants=tenants)
+        self._metrics = choose_metrics(tenants=tenants)
         self._head = ("namespace", "process") if processes else ("namespace",)
 
     def describe(self) -> Iterator[Family]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import UNSET, Cache, TtlOrUnset
+from alacena.integrations.ambient_scope import digest, reader_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.endings import is_cut, says_something
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.surroundings import digest, reader_scope
 
 with require_extra("alacena.integrations.pydantic_ai", "pydantic-ai", ("pydantic-ai-slim", "2.68", "3")):
     from pydantic import TypeAdapter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from alacena.common.cache.vectors import Vectors
 from alacena.engine.base.errors import ArgumentError
-from alacena.integrations.surroundings import digest, tenant_scope
+from alacena.integrations.ambient_scope import digest, tenant_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

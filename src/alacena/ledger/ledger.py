@@ -29,8 +29,8 @@ from alacena.engine.base.errors import (
     OutcomeUnknownError,
     ServerReplyError,
     UsageError,
+    show,
 )
-from alacena.engine.base.ttl import show
 from alacena.engine.loading.load import in_source
 from alacena.engine.remote.backend import Script
 from alacena.ledger.authority import Authority

@@ -154,7 +154,7 @@ class Relay:
         if not records:
             await self._ledger.ready_tenants.put_off(turn, None)
             return
-        self._ledger.ready_tenants.found(turn)
+        self._ledger.ready_tenants.note_work(turn)
         usages = await self._readable(key, records)
         if usages:
             await self._absorb(key, usages)

@@ -13,9 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from alacena.engine.base.arguments import copy_mapping, exact
-from alacena.engine.base.errors import ArgumentError, DecodeError, EncodeError
+from alacena.engine.base.errors import ArgumentError, DecodeError, EncodeError, show
 from alacena.engine.base.scope import identifier, tenant_text
-from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from alacena.engine import BackendUnavailableError, Cache, Scope
-from alacena.ops import checks, doctor, fleet, measure, names, queues, relay, report
+from alacena.ops import check_runner, doctor_checks, fleet, measure, names, queues, relay, report
 from alacena.ops.asking import NO_SERVER, answer, apply_migrations, check_migrations, end, run, settings_of, show
 from alacena.ops.options import AsJson, Most, Search, Tenant, Url, Yes, confirm
 from alacena.ops.output import Cell, CommandResult, Tone
@@ -45,8 +45,8 @@ def examine(
     redis_url: Url = None,
 ) -> None:
     """Examines settings, server and connection, and names a remedy for each fault."""
-    subject = checks.Subject(source=source)
-    findings = run(lambda: checks.examine(doctor.checks(redis_url), subject), as_json=as_json)
+    subject = check_runner.Subject(source=source)
+    findings = run(lambda: check_runner.examine(doctor_checks.list_checks(redis_url), subject), as_json=as_json)
     tone: Tone = "good"
     lines: list[Cell] = []
     for finding in findings:
@@ -54,7 +54,7 @@ def examine(
         lines.append(Cell(f"{finding.state:4}  {finding.check}: {finding.found}", tone))
         if finding.state in {"warn", "fail"}:
             lines += [Cell(f"      {words}") for words in (finding.follows, f"mend: {finding.mend}") if words]
-    data = checks.report(findings)
+    data = check_runner.report(findings)
     worst = [finding.state for finding in findings]
     tone = "bad" if "fail" in worst else "doubtful" if "warn" in worst else "good"
     end(CommandResult(data, lines, last=(Cell(data["verdict"], tone),), code=0 if data["ok"] else 1), as_json=as_json)

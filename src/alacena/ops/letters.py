@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import BackendError
 from alacena.ops import names
-from alacena.ops.checks import Finding
+from alacena.ops.check_runner import Finding
 from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.server import servers_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alacena.engine import Cache
-    from alacena.ops.checks import Subject
+    from alacena.ops.check_runner import Subject
 
 _CHECK: Final = "dead letters"
 

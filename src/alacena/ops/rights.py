@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine import ServerReplyError
-from alacena.ops.checks import Finding, State
+from alacena.ops.check_runner import Finding, State
 from alacena.ops.server import NEEDS, escape, is_forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alacena.ops.checks import Subject
+    from alacena.ops.check_runner import Subject
     from alacena.ops.server import Server
 
 _LUA: Final = "return redis.call('GET', KEYS[1])"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from alacena.engine import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.base.keys import Keys, escape
 from alacena.engine.base.server_url import EMBEDDED
-from alacena.engine.remote.redis.commands import is_forbidden
+from alacena.engine.remote.redis.command_safety import is_forbidden
 from alacena.engine.remote.redis.endpoint import Address, Endpoint
-from alacena.engine.remote.redis.facts import NEEDS, SAFE_POLICY, facts
 from alacena.engine.remote.redis.sentinel import why_not_asked
+from alacena.engine.remote.redis.server_facts import NEEDS, SAFE_POLICY, facts
 from alacena.engine.remote.redis.slots import read_slots
 from alacena.engine.remote.redis.wire import Connection
 from alacena.engine.remote.redis.wire.handshake import ask_once, greet, open_socket, words_of_timeout

@@ -13,14 +13,14 @@ from alacena.common.cache.instance_only import instance_only
 from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metadata import standardize_llama_metadata
 from alacena.engine import SYSTEM_TENANT
-from alacena.ops.checks import Finding
+from alacena.ops.check_runner import Finding
 from alacena.ops.names import entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alacena.engine import Settings
-    from alacena.ops.checks import Subject
+    from alacena.ops.check_runner import Subject
 
 _SHORT_S: Final = 10.0
 _PROBE_TTL_S: Final = 5

@@ -12,10 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
-from alacena.engine.base.errors import InvalidKeyError, SettingsError, UsageError
+from alacena.engine.base.errors import InvalidKeyError, SettingsError, UsageError, show
 from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import show
-from alacena.sources.surroundings import check_tenant
+from alacena.sources.tenant_check import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

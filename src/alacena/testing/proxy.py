@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
 from alacena.engine.base.arguments import exact
-from alacena.engine.base.errors import ArgumentError
-from alacena.engine.base.ttl import show
+from alacena.engine.base.errors import ArgumentError, show
 
 Address: TypeAlias = tuple[str, int] | str
 """``(host, port)``, or the path of a unix socket."""

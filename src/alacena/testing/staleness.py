@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from alacena.engine.base.arguments import list_of
-from alacena.engine.base.errors import ArgumentError
-from alacena.engine.base.ttl import real_number, show
+from alacena.engine.base.errors import ArgumentError, show
+from alacena.engine.base.ttl import real_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,8 +7,7 @@ import random
 from typing import TYPE_CHECKING, TypeAlias
 
 from alacena.engine.base.arguments import check_part, exact, finite_seconds, list_of
-from alacena.engine.base.errors import ArgumentError
-from alacena.engine.base.ttl import show
+from alacena.engine.base.errors import ArgumentError, show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

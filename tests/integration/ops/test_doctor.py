@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from alacena.engine import SystemEnvironment
-from alacena.ops import checks, doctor
+from alacena.ops import check_runner, doctor_checks
 from proving.servers.redis_server import free_port
 
 SYMPTOMS = ("values are not in the cache", "errors at access", "inconsistent metadata")
 
 
 def examined(url, environment=None, source=None):
-    subject = checks.Subject(environment=environment or SystemEnvironment(), source=source)
-    return asyncio.run(checks.examine(doctor.checks(url), subject))
+    subject = check_runner.Subject(environment=environment or SystemEnvironment(), source=source)
+    return asyncio.run(check_runner.examine(doctor_checks.list_checks(url), subject))
 
 
 def of(found, check):
@@ -273,7 +273,9 @@ def test_a_proxy_that_swallows_pushes_is_found(start_redis):
 
     async def run():
         async with swallower(server.port) as port:
-            return await checks.examine(doctor.checks(f"redis://127.0.0.1:{port}"), checks.Subject())
+            return await check_runner.examine(
+                doctor_checks.list_checks(f"redis://127.0.0.1:{port}"), check_runner.Subject()
+            )
 
     (finding,) = of(asyncio.run(run()), "tracking and canary")
 
@@ -309,10 +311,10 @@ def test_a_check_that_hangs_does_not_hold_up_the_others():
         await asyncio.Event().wait()
 
     async def looks(_):
-        return [checks.Finding("after", "pass", "seen")]
+        return [check_runner.Finding("after", "pass", "seen")]
 
-    asked = [checks.Check("hanging", "nothing", hangs), checks.Check("after", "nothing", looks)]
-    found = asyncio.run(checks.examine(asked, checks.Subject(), all_s=0.2))
+    asked = [check_runner.Check("hanging", "nothing", hangs), check_runner.Check("after", "nothing", looks)]
+    found = asyncio.run(check_runner.examine(asked, check_runner.Subject(), all_s=0.2))
 
     assert [finding.state for finding in found] == ["fail", "skip"]
     assert "no time is left" in found[1].found

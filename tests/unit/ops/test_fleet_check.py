@@ -9,8 +9,8 @@ import pytest
 from alacena.coordination.fleet import Member
 from alacena.engine import Settings, Snapshot
 from alacena.engine.base.snapshot import Fault
-from alacena.ops import doctor
-from alacena.ops.checks import Subject, examine
+from alacena.ops import doctor_checks
+from alacena.ops.check_runner import Subject, examine
 
 
 class Listing:
@@ -52,7 +52,7 @@ async def test_the_fleet_is_judged(members: list[Member], state: str, words: str
     subject = Subject(settings=Settings(redis_url="redis://127.0.0.1:1"))
     subject.servers = cast("Any", [Silence()])
     subject.cache = cast("Any", Listing(members))
-    (check,) = (check for check in doctor.checks() if check.name == "fleet")
+    (check,) = (check for check in doctor_checks.list_checks() if check.name == "fleet")
     (finding,) = await examine([check], subject)
     assert finding.state == state
     assert words in finding.found

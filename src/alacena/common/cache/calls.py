@@ -29,7 +29,7 @@ class CallShape:
 
     Args:
         function: The function, or a ``functools.partial`` of one; bound arguments count too.
-        left_out: Parameters that are no part of a call's identity.
+        resolve_ellipsis: Parameters that are no part of a call's identity.
 
     Attributes:
         name: The module and qualified name of the function.
@@ -39,7 +39,7 @@ class CallShape:
         TypeError: It is not a coroutine function, or its signature cannot be read.
     """
 
-    def __init__(self, function: Callable[..., Any], left_out: frozenset[str]) -> None:
+    def __init__(self, function: Callable[..., Any], resolve_ellipsis: frozenset[str]) -> None:
         _check(function)
         target: Any = function
         while isinstance(target, functools.partial):
@@ -49,11 +49,11 @@ class CallShape:
         self.signature = inspect.signature(function)
         # Callers see the parameters that a partial leaves open. The identity counts those that it binds as well.
         self._whole = inspect.signature(target)
-        self._left_out = left_out
+        self._left_out = resolve_ellipsis
         self._more = next((p.name for p in self._whole.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         self._captured = _find_captured(target)
         # Of a method that is decorated as one object has it, the object is no argument of any call, and still counts.
-        is_bound = isinstance(target, MethodType) and not _OBJECT_NAMES & left_out
+        is_bound = isinstance(target, MethodType) and not _OBJECT_NAMES & resolve_ellipsis
         self._bound_to: Any = target.__self__ if is_bound else None
 
     @property

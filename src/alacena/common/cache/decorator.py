@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 from alacena.common import runtime
 from alacena.common.cache.calls import CallShape
 from alacena.common.cache.tenancy import check_data, scope_of
-from alacena.common.context.block import Context
+from alacena.common.context.context import Context
 from alacena.common.context.decorators import INFO_NAMES, find_tenant_info
 from alacena.common.context.vars import agree_on_tenant
 from alacena.engine import UNCHANGED, UNSET
 from alacena.engine.base.arguments import check_callable
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.scope import identifier, several
-from alacena.engine.base.ttl import checked, show
+from alacena.engine.base.ttl import check_ttl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -87,14 +87,14 @@ def cached(
         raise ArgumentError('write @cached("data_type") or @cached(), with parentheses')
     if key is not None:
         check_callable(key, "key", "def key(document_id)")
-    lifetime = checked(ttl)
+    lifetime = check_ttl(ttl)
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> CachedFunction[P, R]:
         # A text is iterable too, and its letters would be the tags.
         names = tuple(identifier("tag", tag) for tag in several(tags))
-        left_out = tuple(identifier("ignore", name) for name in several(ignore))
-        shape = CallShape(function, frozenset((*_IGNORED, *left_out)))
-        if strange := [name for name in left_out if name not in _OBJECTS and not shape.takes(name)]:
+        resolve_ellipsis = tuple(identifier("ignore", name) for name in several(ignore))
+        shape = CallShape(function, frozenset((*_IGNORED, *resolve_ellipsis)))
+        if strange := [name for name in resolve_ellipsis if name not in _OBJECTS and not shape.takes(name)]:
             has = ", ".join(shape.signature.parameters)
             raise ArgumentError(f"{shape.name} has no parameter {show(strange[0])}, which ignore= names: it has {has}")
         return CachedFunction(function, data_type or shape.name, lifetime, key, names, shape)

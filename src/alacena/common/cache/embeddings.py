@@ -177,14 +177,14 @@ async def get_embeddings_batch_with_cache(
     provider = _Provider(embedding_provider, by_id, scope.tenant_id, model_name, dimensions)
     found: Mapping[str, Any] = {}
     if ids:
-        found = await _found(await runtime.opened(), list(by_id), scope, provider, batch_size)
+        found = await _load_vectors(await runtime.opened(), list(by_id), scope, provider, batch_size)
     embeddings = [found.get(one) for one in ids]
     if not as_arrays:
         embeddings = [one if one is None or isinstance(one, list) else one.tolist() for one in embeddings]
     return embeddings, _metrics(ids, embeddings, provider, started)
 
 
-async def _found(
+async def _load_vectors(
     cache: Cache, ids: list[str], scope: Scope, provider: _Provider, batch_size: int | None
 ) -> dict[str, Any]:
     """Returns the vectors by id; each portion of those that are missing is a load of its own, stored before the next."""

@@ -11,11 +11,10 @@ from alacena.common.cache.metrics import METRICS
 from alacena.common.cache.tenancy import check_data, scope_of, tenant_of
 from alacena.constants import METRIC_CACHE_INVALIDATION_COORDINATED, METRIC_CHUNK_CACHE_INVALIDATION
 from alacena.engine.base.arguments import copy_mapping, list_of
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.keys import collection_tag, document_tag, document_text
 from alacena.engine.base.lineage import ANSWER_TYPES
 from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping

@@ -17,10 +17,9 @@ from alacena.common.runtime import PROCESS
 from alacena.constants import TTL_EXTENDED, TTL_PERMANENT, TTL_SHORT, TTL_STANDARD
 from alacena.engine import MISSING, UNSET, Scope
 from alacena.engine.base.arguments import check_values
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.remote_tier import NOT_FOUND
 from alacena.engine.base.scope import several
-from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -12,9 +12,9 @@ from alacena.constants import (
     METRIC_CACHE_SIZE,
     METRIC_LATENCY,
 )
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import is_finite, real_number, show
+from alacena.engine.base.ttl import is_finite, real_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from alacena.common.cache.queries import execute_query
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.lineage import documents_in
 from alacena.engine.base.surroundings import undo
-from alacena.engine.base.ttl import show
 from alacena.engine.loading.load import LOAD
 from alacena.engine.loading.one_shot import refuse_generator_function
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from alacena.common import runtime
 from alacena.common.context.generators import possible
-from alacena.common.context.load import require_reader
+from alacena.common.context.load_access import require_reader
 from alacena.common.context.vars import TENANT, agree_on_tenant
 from alacena.constants import DEFAULT_TTL_MAPPING
 from alacena.engine import SYSTEM_TENANT, Scope, TenantMismatchError
@@ -80,10 +80,10 @@ def scope_of(
     """
     scope = Scope(
         tenant_of(tenant_id, ctx),
-        left_out(agent_id),
-        left_out(conversation_id),
-        left_out(collection_id),
-        left_out(user_id),
+        resolve_ellipsis(agent_id),
+        resolve_ellipsis(conversation_id),
+        resolve_ellipsis(collection_id),
+        resolve_ellipsis(user_id),
         None if isinstance(permissions, EllipsisType) else permissions,
     )
     if scope.names_reader:
@@ -116,7 +116,7 @@ def _is_type(name: object) -> bool:
     return isinstance(name, str) and (name in DEFAULT_TTL_MAPPING or name in runtime.PROCESS.policies)
 
 
-def left_out(value: Id) -> str | None:
+def resolve_ellipsis(value: Id) -> str | None:
     """Returns the id, or ``None`` for ``...``."""
     return None if isinstance(value, EllipsisType) else value
 

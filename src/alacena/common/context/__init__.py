@@ -1,6 +1,6 @@
 """The ambient tenant of the running code: `Context`, `with_context` and the ids behind them."""
 
-from alacena.common.context.block import Context
+from alacena.common.context.context import Context
 from alacena.common.context.decorators import with_context
 from alacena.common.context.propagation import (
     add_context_to_headers,

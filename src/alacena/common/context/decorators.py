@@ -8,12 +8,11 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
-from alacena.common.context.block import Context
+from alacena.common.context.context import Context
 from alacena.common.context.steps import async_steps, steps
 from alacena.common.context.vars import agree_on_tenant, require_tenant
 from alacena.engine.base.arguments import check_callable
-from alacena.engine.base.errors import ArgumentError, MissingTenantError
-from alacena.engine.base.ttl import show
+from alacena.engine.base.errors import ArgumentError, MissingTenantError, show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -97,7 +97,7 @@ def find_entering_generator() -> FrameType | None:
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__") in {
         "contextlib",
-        "alacena.common.context.block",
+        "alacena.common.context.context",
     }:
         frame = frame.f_back
     flags = frame.f_code.co_flags

@@ -9,12 +9,11 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
-from alacena.common.context.block import Context
+from alacena.common.context.context import Context
 from alacena.common.context.vars import FIELDS, agree_on_tenant, get_full_context
 from alacena.engine.base.arguments import copy_mapping
-from alacena.engine.base.errors import ArgumentError, TenantMismatchError
+from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show
 from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping

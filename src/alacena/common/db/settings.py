@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from alacena.engine.base.errors import SettingsError
-from alacena.engine.base.ttl import is_finite, show
+from alacena.engine.base.errors import SettingsError, show
+from alacena.engine.base.ttl import is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import RemoteTier
     from alacena.engine.base.settings import Settings
     from alacena.engine.codec import Keyring
-    from alacena.engine.coherence.changes import Changes
+    from alacena.engine.coherence.store_changes import StoreChanges
     from alacena.engine.remote.backend import Backend
     from alacena.ledger.ledger import Authority
 
@@ -124,7 +124,7 @@ class Parts:
 
     async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """Returns the parts' knowledge of one entry, and which of the wider ones are there."""
-        answers = self.observation.answers
+        answers = self.observation.process_facts
         found = {**answers.facts(key), **await self.remote.inspect(key, wider)}
         return {**found, "ended_for_s": answers.find_end_age(found.get("ended_generations", ()))}
 
@@ -259,7 +259,7 @@ def _make_doors(
     codec: Codec,
     flights: SingleFlight,
     source_backoff: SourceBackoff,
-    calls: list[Changes],
+    calls: list[StoreChanges],
 ) -> tuple[Reader, BatchReader, Writer]:
     """Makes the parts that read one entry, read many, and write."""
     fills = Filler(common, tiers, codec)

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.base.keys import NO_NAMES, collapse, ident_of, named
+from alacena.engine.base.keys import NO_NAMES, collapse, ident_of, name_tags
 from alacena.engine.base.policy import check_policy
 from alacena.engine.base.remote_tier import MISSING, value_or
 from alacena.engine.base.scope import Scope, check_order, identifier, make_scope
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
 from alacena.engine.loading.load import Request, adapt
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class EntryVerbs(ABC):
         Cost: as for :meth:`get`, and with a loader as for :meth:`load`.
         If Redis fails: without a loader a miss, with one the source answers.
         """
-        parts, ttl = self._open_parts(), checked(ttl)
+        parts, ttl = self._open_parts(), check_ttl(ttl)
         if type(tenant_id) is str:
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
@@ -196,7 +196,7 @@ class EntryVerbs(ABC):
             loader=adapt(loader),
             policy=policy,
             ttl=ttl,
-            tags=collapse(named(tags, document_ids)),
+            tags=collapse(name_tags(tags, document_ids)),
             use_memory=use_memory,
         )
         return await parts.reader.load(request)
@@ -241,8 +241,8 @@ class EntryVerbs(ABC):
         """
         # Arguments are checked before memory answers: a wrong call must not pass on each hit and fail on a miss.
         if ttl is not UNSET:
-            ttl = checked(ttl)
-        given = named(tags, document_ids) if tags is not NO_NAMES or document_ids is not NO_NAMES else ()
+            ttl = check_ttl(ttl)
+        given = name_tags(tags, document_ids) if tags is not NO_NAMES or document_ids is not NO_NAMES else ()
         # A policy of the call's own may want no memory, or an early refresh: both are for the long way.
         if use_memory and self._guard.thread == get_ident() and policy is None:
             try:
@@ -300,8 +300,8 @@ class EntryVerbs(ABC):
             keys=(parts.keys.entry(data_type, resource_id, make_scope(tenant_id)),),
             loader=adapt(loader),
             policy=self.policy(data_type),
-            ttl=checked(ttl),
-            tags=collapse(named(tags, document_ids)),
+            ttl=check_ttl(ttl),
+            tags=collapse(name_tags(tags, document_ids)),
         )
         return (await parts.reader.refresh(request)).value
 
@@ -358,7 +358,7 @@ class EntryVerbs(ABC):
         policy = self.policy(data_type)
         if not use_memory:
             policy = policy.but(use_memory=False)
-        return await parts.writer.set_one(key, value, named(tags, document_ids), policy, ttl)
+        return await parts.writer.set_one(key, value, name_tags(tags, document_ids), policy, ttl)
 
     async def delete(
         self,
@@ -427,7 +427,7 @@ class EntryVerbs(ABC):
         parts = self._open_parts()
         check_order(tenant_id, data_type, self._policies, "invalidate(tenant_id, data_type, resource_id)")
         scope = make_scope(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
-        return int(await parts.writer.invalidate(scope, data_type, resource_id, named(tags, document_ids)))
+        return int(await parts.writer.invalidate(scope, data_type, resource_id, name_tags(tags, document_ids)))
 
     async def invalidate_known(
         self, tenant_id: str | Scope, *, document_ids: Iterable[DocumentId] = (), tags: Iterable[str] = ()
@@ -446,6 +446,6 @@ class EntryVerbs(ABC):
         Cost: 1 round trip a node.
         If Redis fails: as for :meth:`delete`.
         """
-        names, scope = named(tags, document_ids), make_scope(tenant_id)
+        names, scope = name_tags(tags, document_ids), make_scope(tenant_id)
         # Without names, the writer would take the whole scope to be meant.
         return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0

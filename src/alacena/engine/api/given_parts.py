@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.arguments import has_method
 from alacena.engine.base.credentials import check_credentials
-from alacena.engine.base.errors import InvalidKeyError, SettingsError
+from alacena.engine.base.errors import InvalidKeyError, SettingsError, show
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import identifier
 from alacena.engine.base.settings import Settings
-from alacena.engine.base.ttl import show
 
 if TYPE_CHECKING:
     from alacena.engine.base.events import Observer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alacena.coordination.fleet import Fleet, Presence
-from alacena.engine.api.answers import Answers
+from alacena.engine.api.process_facts import ProcessFacts
 from alacena.engine.api.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Observation:
     """
 
     recorder: Recorder
-    answers: Answers
+    process_facts: ProcessFacts
     fleet: Fleet
 
 
@@ -50,10 +50,10 @@ def observe(
 ) -> Observation:
     """Begins to record, and to tell the others if the store is shared with any."""
     recorder = Recorder(common, memory, flights, health, asyncio.get_running_loop())
-    answers = Answers(common, memory, flights, source_backoff, recorder, ends)
+    process_facts = ProcessFacts(common, memory, flights, source_backoff, recorder, ends)
     presence = Presence(
         recorder.renew,
-        answers.by_question(),
+        process_facts.by_question(),
         # Without a shared store there is nobody to tell.
         every_s=common.settings.fleet_every_s if is_shared else None,
         is_seen=common.settings.fleet_every_s is not None,
@@ -61,4 +61,4 @@ def observe(
     )
     fleet = Fleet(store, common.keys, common.environment, health, presence)
     fleet.start()
-    return Observation(recorder, answers, fleet)
+    return Observation(recorder, process_facts, fleet)

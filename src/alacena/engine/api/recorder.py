@@ -64,7 +64,7 @@ class Recorder:
             "started_at": started_at,
             "memory_max_bytes": memory.max_bytes,
         }
-        self.snapshot = self._taken()
+        self.snapshot = self._take_snapshot()
         self._timer = loop.call_later(_TURN_S, self._work)
 
     def stop(self) -> None:
@@ -76,7 +76,7 @@ class Recorder:
         """Puts a new snapshot in the place of the old at once. Cost: about a millisecond. Returns it."""
         self._walk()
         self._sums = self._counts.sums()
-        self.snapshot = self._taken()
+        self.snapshot = self._take_snapshot()
         return self.snapshot
 
     def _work(self) -> None:
@@ -85,7 +85,7 @@ class Recorder:
         if turn == _SUMMED_AT:
             self._sums = self._counts.sums()
         elif turn > _SUMMED_AT:
-            self.snapshot = self._taken()
+            self.snapshot = self._take_snapshot()
             self._walked = False
         elif not self._walked and len(self._memory.entries) > (_SUMMED_AT - 1 - turn) * _ENTRIES_A_TURN:
             # As late as it can be, so that what it finds is new.
@@ -104,7 +104,7 @@ class Recorder:
             left -= _ENTRIES_A_STEP
         return False
 
-    def _taken(self) -> Snapshot:
+    def _take_snapshot(self) -> Snapshot:
         total, types = self._sums
         promised = self._remote.guarantee()
         mode = str(promised["mode"])

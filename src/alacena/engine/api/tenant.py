@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from alacena.engine.api.blocks import CLAIM_LIFE_S
+from alacena.engine.api.block_verbs import CLAIM_LIFE_S
 from alacena.engine.base.keys import ident_of
 from alacena.engine.base.remote_tier import MISSING, value_or
 from alacena.engine.base.scope import Scope, check_pairs
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import Lookup
-    from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.batch_alignment import BatchLoader
     from alacena.engine.reading.claim import Claim
     from alacena.engine.writing.reading import Reading
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
-from alacena.engine.base.errors import ArgumentError, InvalidKeyError
+from alacena.engine.base.errors import ArgumentError, InvalidKeyError, show
 from alacena.engine.base.scope import identifier
-from alacena.engine.base.ttl import is_finite, real_number, show
+from alacena.engine.base.ttl import is_finite, real_number
 
 
 def list_of(given: Iterable[Any], name: str, elements: str) -> list[Any]:

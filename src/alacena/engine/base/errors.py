@@ -36,7 +36,18 @@ The loader's own exceptions are never wrapped.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_MOST_SHOWN: Final = 80
+
+
+def show(value: object) -> str:
+    """Returns a value for a message: short, whatever it is."""
+    try:
+        words = repr(value)
+    except ValueError:  # an integer of too many digits
+        return f"a {type(value).__name__} that cannot be shown"
+    return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
 
 
 class AlacenaError(Exception):

@@ -136,7 +136,7 @@ def collection_tag(collection_id: str | None) -> str:
     return "collection:*" if collection_id is None else f"collection:{identifier('collection_id', collection_id)}"
 
 
-def named(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str, ...]:
+def name_tags(tags: Iterable[str], document_ids: Iterable[DocumentId]) -> tuple[str, ...]:
     """Returns tags, and documents as tags, each once. A text is one name, not its letters.
 
     Raises:

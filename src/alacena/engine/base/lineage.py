@@ -24,7 +24,7 @@ from alacena.engine.base.keys import (
     document_tag,
     document_text,
     mark_tag,
-    named,
+    name_tags,
 )
 
 if TYPE_CHECKING:
@@ -137,21 +137,21 @@ def tags_of_each(
     """Returns the tags, and the documents as tags, of each of several resources: the same for all, or documents by id.
 
     Raises:
-        InvalidKeyError: As for :func:`named`.
+        InvalidKeyError: As for :func:`name_tags`.
         ValueError: Documents are named for an id that is not among the resources.
     """
     if not isinstance(document_ids, Mapping):
-        given = named(tags, document_ids)
+        given = name_tags(tags, document_ids)
         return [given] * len(resource_ids)
-    shared = named(tags, ())
+    shared = name_tags(tags, ())
     if unknown := document_ids.keys() - set(resource_ids):
         raise ArgumentError(
             f"document_ids names {min(unknown)!r}, which is not among the values: name ids of values there"
         )
-    return [(*shared, *named((), document_ids.get(one, ()))) for one in resource_ids]
+    return [(*shared, *name_tags((), document_ids.get(one, ()))) for one in resource_ids]
 
 
-def made_from(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:
+def list_dependencies(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[str, ...]:
     """Returns all that a value depends on, each once, as an entry can name it.
 
     A value that belongs to a collection and names none of its documents depends on the collection's documents as a whole; so

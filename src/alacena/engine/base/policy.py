@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from alacena.engine.base.errors import ArgumentError, SettingsError
-from alacena.engine.base.ttl import Ttl, is_finite, seconds, show
+from alacena.engine.base.errors import ArgumentError, SettingsError, show
+from alacena.engine.base.ttl import Ttl, is_finite, seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base import server_url
 from alacena.engine.base.arguments import copy_mapping
-from alacena.engine.base.errors import SettingsError
-from alacena.engine.base.ttl import is_finite, show
+from alacena.engine.base.errors import SettingsError, show
+from alacena.engine.base.ttl import is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from enum import Enum
 from numbers import Real
 from typing import Final, Literal, TypeAlias
 
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 
 
 class Unset(Enum):
@@ -25,7 +25,6 @@ UNSET: Final = Unset.UNSET
 """Left out, as distinct from ``None``: "the default of the data type" against "never expires"."""
 
 _ORDINARY_S: Final = 1e18
-_MOST_SHOWN: Final = 80
 
 Ttl: TypeAlias = float | timedelta | None
 """Seconds, or a ``timedelta``; ``None`` never expires."""
@@ -72,16 +71,7 @@ def is_finite(value: object) -> bool:
     return number is not None and math.isfinite(number)
 
 
-def show(value: object) -> str:
-    """Returns a value for a message: short, whatever it is."""
-    try:
-        words = repr(value)
-    except ValueError:  # an integer of too many digits
-        return f"a {type(value).__name__} that cannot be shown"
-    return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
-
-
-def checked(ttl: TtlOrUnset) -> TtlOrUnset:
+def check_ttl(ttl: TtlOrUnset) -> TtlOrUnset:
     """Returns a time to live that may have been left out, checked and in seconds. Raises like :func:`seconds`."""
     return ttl if ttl is UNSET else seconds(ttl)
 

@@ -160,7 +160,7 @@ def find_class(cls: type) -> Record | None:
     name = f"{cls.__module__}.{cls.__qualname__}"
     pair = _STANDARD.get(cls)
     # A class can give itself any name: it must be the one that the module holds under it.
-    if pair is None and _found(name) is cls:
+    if pair is None and _find_imported(name) is cls:
         if make := _DRIVERS.get(name):
             pair = make(cls)
         elif _holds_data(cls.__module__) and can_be_taken_apart(cls):
@@ -173,7 +173,7 @@ def find_name(name: str) -> Record | None:
     for cls in _STANDARD:
         if f"{cls.__module__}.{cls.__qualname__}" == name:
             return find_class(cls)
-    found = _found(name) if name in _DRIVERS or _holds_data(name.rpartition(".")[0]) else None
+    found = _find_imported(name) if name in _DRIVERS or _holds_data(name.rpartition(".")[0]) else None
     # A module of the list may import other classes: only one that is defined under this name counts.
     return None if found is None or f"{found.__module__}.{found.__qualname__}" != name else find_class(found)
 
@@ -194,7 +194,7 @@ def plain(value: Any) -> Any:
     return plain_time(value)
 
 
-def _found(name: str) -> type | None:
+def _find_imported(name: str) -> type | None:
     """Returns the class of this name, if the application has imported its module."""
     module, _, bare = name.rpartition(".")
     # Not `getattr`: a module's own `__getattr__` may import what an entry names.

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from alacena.engine.base.errors import DecodeError, EncodeError, UsageError
-from alacena.engine.base.ttl import show
+from alacena.engine.base.errors import DecodeError, EncodeError, UsageError, show
 from alacena.engine.codec.attributes import put_beside, read_beside, read_none
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from alacena.engine.base.keys import EntryKey, Ident
-    from alacena.engine.coherence.changes import Changes
+    from alacena.engine.coherence.store_changes import StoreChanges
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.memory import MemoryTier
 
@@ -70,7 +70,7 @@ class GenerationTable:
         self.memory = memory
         self.ends = RecentEnds(now)
         self._flights = flights
-        self.calls: list[Changes] = []
+        self.calls: list[StoreChanges] = []
         self.barred: Container[str] | None = None
         self._generations: ShardedDict[str, Generation] = ShardedDict()
         self._turns: deque[tuple[str, ...]] = deque()

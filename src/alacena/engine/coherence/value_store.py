@@ -332,7 +332,7 @@ class ValueStore:
         thaw = entry.thaw.plain if isinstance(entry.thaw, _Refreshed) else entry.thaw
         return entry.value if thaw is None else thaw(entry.value)
 
-    def found(self, key: EntryKey, entry: MemoryEntry) -> Found:
+    def hand_out_as_found(self, key: EntryKey, entry: MemoryEntry) -> Found:
         """Returns a slot as a tier's answer."""
         load_s = self.load_s(entry)
         value, fresh_for_s = self.hand_out(entry), self.fresh_for(entry)

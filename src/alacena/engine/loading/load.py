@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 import msgspec
 
 from alacena.engine.base.errors import ArgumentError
-from alacena.engine.base.keys import named
+from alacena.engine.base.keys import name_tags
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import covers
 from alacena.engine.base.surroundings import undo
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.source_backoff import pause
 
@@ -126,7 +126,7 @@ class LoadContext:
     @ttl.setter
     def ttl(self, ttl: TtlOrUnset) -> None:
         try:
-            self._ttl = checked(ttl)
+            self._ttl = check_ttl(ttl)
         except (TypeError, ValueError) as error:
             self._slip("ttl", f"ttl = {ttl!r:.80}: {error}")
 
@@ -148,7 +148,7 @@ class LoadContext:
         makes the value unstorable, whenever it is named.
         """
         try:
-            self.tags += named((), document_ids)
+            self.tags += name_tags((), document_ids)
         except (TypeError, ValueError) as error:
             self._slip("tags", f"depends_on({document_ids!r:.80}): {error}")
 

@@ -153,13 +153,13 @@ class Flight:
         waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         load = None if behind else current_call()
         self._waiters[waiter] = load
-        waiter.add_done_callback(self._left)
+        waiter.add_done_callback(self._drop_waiter)
         # The flight may wait for a place in the tenant's limit that this very load has.
         if load is not None and self.hurry is not None:
             self.hurry()
         return waiter
 
-    def _left(self, waiter: asyncio.Future[Any]) -> None:
+    def _drop_waiter(self, waiter: asyncio.Future[Any]) -> None:
         self._waiters.pop(waiter, None)
         if waiter.cancelled() and not self._waiters and not self._over and self.task is not None:
             # Over before its task has ended: a caller that comes now must not join what is being cancelled.
@@ -170,7 +170,7 @@ class Flight:
         self._over = True
         for waiter in self._waiters:
             # It is too late to leave. A callback that has nothing to do would cost each waiter a turn of the loop.
-            waiter.remove_done_callback(self._left)
+            waiter.remove_done_callback(self._drop_waiter)
         self._waiters.clear()
 
 
@@ -444,7 +444,7 @@ def _describe_circle(circle: Sequence[EntryKey]) -> str:
     )
 
 
-def ended(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseException:
+def describe_end(task: asyncio.Task[Any], error: BaseException, what: str) -> BaseException:
     """Returns the exception for the callers of a load that ended with ``error``.
 
     Only a caller's own cancellation may reach that caller, and an order to stop the process reaches the loop.

@@ -66,7 +66,8 @@ class MemoryTier:
         "_bytes",
         "_counts",
         "_empty",
-        "_ghosts",
+        "_expiry",
+        "_history",
         "_ident_of",
         "_largest",
         "_max_bytes",
@@ -77,7 +78,6 @@ class MemoryTier:
         "_segments",
         "_shares",
         "_walk",
-        "_wheel",
         "entries",
         "epoch",
         "serving_until",
@@ -105,8 +105,8 @@ class MemoryTier:
         self._empty: dict[object, None] = {}
         self._remains = remains = Remains()
         self._shares = FairShares(bounds.weights)
-        self._ghosts = EvictionHistory()
-        self._wheel = ExpiryBuckets()
+        self._history = EvictionHistory()
+        self._expiry = ExpiryBuckets()
         counts = counts or Counts()
         self._counts = counts
         self._reasons = counts.reasons
@@ -180,7 +180,7 @@ class MemoryTier:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
         # Not `is_left`: a property costs a call, and this is asked on every put.
         if self._remains.queues or self._remains.segments or self._remains.parts:
-            self._remains.sweep(_SWEPT_PER_PUT, self._walk.collect, self._wheel)
+            self._remains.sweep(_SWEPT_PER_PUT, self._walk.collect, self._expiry)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
@@ -196,7 +196,7 @@ class MemoryTier:
         tally = segment.tally_of(ident[1])
         tally.entries += 1
         tally.bytes += entry.charge
-        self._wheel.add(entry, entry.dead_after, now)
+        self._expiry.add(entry, entry.dead_after, now)
         self._bytes += entry.charge
         pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes
         segment.admit(entry, pressure)
@@ -229,7 +229,7 @@ class MemoryTier:
         segment = self._segment_of(tenant)
         held_bytes = self._bytes
         for entry in entries:
-            self._wheel.add(entry, entry.dead_after, now)
+            self._expiry.add(entry, entry.dead_after, now)
             self._bytes += entry.charge
         self.entries.add_all({entry.ident: entry for entry in entries})
         self._by_wire_key.add_all({entry.wire_key: entry for entry in entries if entry.wire_key})
@@ -288,7 +288,7 @@ class MemoryTier:
         remains.tables += self._by_wire_key.empty()
         self._bytes = 0
         # The entries leave the old buckets as they are swept: they are linked to one another, and need no table.
-        self._wheel = ExpiryBuckets()
+        self._expiry = ExpiryBuckets()
         shares, self._shares = self._shares, FairShares(self._shares.weights)
         self._empty.clear()
         if len(self._segments) > _KEPT_EMPTY_TENANTS:
@@ -314,9 +314,9 @@ class MemoryTier:
         if self._remains.tables:
             self._remains.tables.pop()
             return budget
-        freed = self._remains.sweep(budget, self._walk.collect, self._wheel) if self._remains.is_left else 0
+        freed = self._remains.sweep(budget, self._walk.collect, self._expiry) if self._remains.is_left else 0
         for _ in range(budget - freed):
-            entry = self._wheel.pop(now)
+            entry = self._expiry.pop(now)
             if entry is None:
                 break
             freed += 1
@@ -428,12 +428,12 @@ class MemoryTier:
         if not putting.ceiling:
             self._shares.place(putting)
         # The dead go first: otherwise the living would give way for them.
-        if self._wheel.next_due <= now:
+        if self._expiry.next_due <= now:
             self.expire(now, _EXPIRED_PER_PUT)
             pressure = self._pressure()
         # Only now: nothing is remembered, and no room taken for it, until something has to give.
-        if self._ghosts.entries < len(self.entries):
-            self._ghosts.fit(len(self.entries))
+        if self._history.entries < len(self.entries):
+            self._history.fit(len(self.entries))
         while pressure > 1.0:
             segment = putting if self._shares.single else self._shares.find_heaviest(putting)
             entry = segment.evict(segment.bytes / pressure)
@@ -447,7 +447,7 @@ class MemoryTier:
         dies_at = max(entry.fresh_until, entry.dead_after)
         # Its life was prolonged in place, which does not move it to another bucket.
         if now < dies_at:
-            self._wheel.add(entry, dies_at, now)
+            self._expiry.add(entry, dies_at, now)
             return
         self._walk.count_expiration(entry, self._segments[entry.ident[0]], now - dies_at)
         self._drop(entry)
@@ -492,7 +492,7 @@ class MemoryTier:
             del self._by_wire_key[entry.wire_key]
         self._bytes -= entry.charge
         if entry.due_older is not None:
-            self._wheel.remove(entry)
+            self._expiry.remove(entry)
         tally = segment.tally_of(entry.ident[1])
         tally.entries -= 1
         tally.bytes -= entry.charge
@@ -507,7 +507,7 @@ class MemoryTier:
     def _segment_of(self, tenant: object) -> TenantSegment:
         segment = self._segments.get(tenant)
         if segment is None:
-            segment = TenantSegment(tenant, self._shares.weight_of(tenant), self._ghosts)
+            segment = TenantSegment(tenant, self._shares.weight_of(tenant), self._history)
             self._segments[tenant] = segment
             self._walk.add(segment)
         elif not segment.count:

@@ -51,7 +51,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
 
     tenant: Any
     weight: float
-    _ghosts: EvictionHistory
+    _history: EvictionHistory
     tallies: MemoryCounters | None = None
     count: int = 0
     bytes: int = 0
@@ -174,8 +174,8 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
     def remove(self, entry: MemoryEntry) -> None:
         """Lets an entry go that expired or was discarded; its uses are remembered, in case it comes back."""
         self._look(entry)
-        if self._ghosts.entries:
-            self._ghosts.remember(_digest(entry), 0, entry.uses)
+        if self._history.entries:
+            self._history.remember(_digest(entry), 0, entry.uses)
         self._take(entry)
 
     def clear(self) -> list[EntryQueue]:
@@ -230,14 +230,14 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         victim: MemoryEntry = main.newer
         if main.count and self._wins(candidate, self._inspect(victim)):
             self._promote(candidate)
-            self._ghosts.remember(_digest(victim), 0, victim.uses)
+            self._history.remember(_digest(victim), 0, victim.uses)
             return victim
         main.rotate()
         if recent:
             self._young.take(candidate)
             return None
         # With its time, because the window lets it go: the dial learns from it how large a window would have kept it.
-        self._ghosts.remember(_digest(candidate), candidate.since, candidate.uses)
+        self._history.remember(_digest(candidate), candidate.since, candidate.uses)
         return candidate
 
     def _least_of_main(self) -> MemoryEntry:
@@ -252,7 +252,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
                 break
             main.rotate()
         victim = main.newer
-        self._ghosts.remember(_digest(victim), 0, victim.uses)
+        self._history.remember(_digest(victim), 0, victim.uses)
         return victim
 
     def _wins(self, candidate: MemoryEntry, victim: MemoryEntry) -> bool:
@@ -330,9 +330,9 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         entry.seen = entry.hits
         entry.since = self._stamp
         entry.uses = self._epoch << 4 | 1
-        if not self._ghosts.entries:
+        if not self._history.entries:
             return
-        past = self._ghosts.recall(_digest(entry))
+        past = self._history.recall(_digest(entry))
         if past is None:
             return
         stamp, uses = past

@@ -39,7 +39,7 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
 
     ratio: float = _START_RATIO
     # Most tenants never fill their part, and no ghost of theirs ever returns: the bins are made for the first that does.
-    _ghosts: array[float] = _NONE_RETURNED
+    _returned: array[float] = _NONE_RETURNED
     _tail_hits: float = 0.0
     _main_hits: float = 0.0
     _main_looks: float = 0.0
@@ -55,9 +55,9 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
                 return
             distance = self.ratio + excess / remaining
         if distance < 1.0:
-            if self._ghosts is _NONE_RETURNED:
-                self._ghosts = array("d", _NONE_RETURNED)
-            self._ghosts[int(distance * _BINS)] += 1.0
+            if self._returned is _NONE_RETURNED:
+                self._returned = array("d", _NONE_RETURNED)
+            self._returned[int(distance * _BINS)] += 1.0
 
     def note_tail_hit(self) -> None:
         """Notes that an entry left the window that was hit in its tail."""
@@ -83,8 +83,8 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
             self.ratio = min(_HIGHEST_RATIO, self.ratio + _STEP_UP)
         elif self._tail_hits / max(place, self.ratio * TAIL_RATIO) * scale < self._main_density:
             self.ratio = max(_LOWEST_RATIO, self.ratio - _STEP_DOWN)
-        if self._ghosts is not _NONE_RETURNED:
-            self._ghosts = array("d", [count * _DECAY for count in self._ghosts])
+        if self._returned is not _NONE_RETURNED:
+            self._returned = array("d", [count * _DECAY for count in self._returned])
         self._tail_hits *= _DECAY
         self._main_hits *= _DECAY
         self._main_looks *= _DECAY
@@ -93,7 +93,7 @@ class WindowSizer(msgspec.Struct, gc=False, eq=False):
         # The best of all growths and not of the next step: the keys of a loop all come back at one distance.
         best = gathered = 0.0
         start = int(self.ratio * _BINS)
-        for width, count in enumerate(self._ghosts[start:], 1):
+        for width, count in enumerate(self._returned[start:], 1):
             gathered += count
             best = max(best, gathered * _BINS / width)
         return best

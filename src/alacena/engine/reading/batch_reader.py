@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.engine.base.remote_tier import Found, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import Request, reads_under_way
-from alacena.engine.reading.answers import value_of
+from alacena.engine.reading.batch_alignment import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
     from alacena.engine.loading.single_flight import SingleFlight
-    from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.batch_alignment import BatchLoader
     from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
@@ -185,7 +185,7 @@ class BatchReader:
     def _report(self, outcome: Lookup[Any] | Found | None) -> Lookup[Any]:
         """Returns the look-up that a read's event is made from."""
         assert outcome is not None
-        return self._filler.found(outcome) if isinstance(outcome, Found) else outcome
+        return self._filler.answer_with(outcome) if isinstance(outcome, Found) else outcome
 
 
 async def _never(_: object) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from alacena.engine.base.errors import ArgumentError, ClaimError, LoadTimeoutError
-from alacena.engine.base.keys import named
+from alacena.engine.base.keys import name_tags
 from alacena.engine.base.remote_tier import MISSING, Lookup
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked, seconds
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl, seconds
 from alacena.engine.loading.load import SourceCall, reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
 
@@ -118,7 +118,7 @@ class Claim:
         """
         if value is None:
             raise ArgumentError("claim.store(None): None means that there is no value; write claim.store_nothing()")
-        return await self._redeem(value, checked(ttl), named(tags, document_ids))
+        return await self._redeem(value, check_ttl(ttl), name_tags(tags, document_ids))
 
     async def store_nothing(self) -> bool:
         """Tells all that wait that the source has nothing; it is remembered for the type's ``negative_ttl_s``.

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from alacena.engine.base.errors import BackendError, EncodeError, UnsharableValueError, UsageError
 from alacena.engine.base.events import FillRefused
-from alacena.engine.base.lineage import made_from
+from alacena.engine.base.lineage import list_dependencies
 from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found, Lookup, NewEntry
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, jitter, seconds
 from alacena.engine.codec import is_immutable
@@ -154,7 +154,7 @@ class Filler:
             context.refuse("lease" if lease is None else "hold")
         may_store = context.stored
         # For a value that is not stored, too: a load around this one depends on all that it was made from.
-        tags = made_from(request.key, value, (*context.tags, *context.reads.tags()))
+        tags = list_dependencies(request.key, value, (*context.tags, *context.reads.tags()))
         if value is None:
             remember = may_store and (replaces or policy.negative_ttl_s > 0)
             nothing = NewEntry(
@@ -187,7 +187,7 @@ class Filler:
             tags=tags,
         )
 
-    def found(self, found: Found) -> Lookup[Any]:
+    def answer_with(self, found: Found) -> Lookup[Any]:
         """Returns an entry of a tier as an answer."""
         if found.value is NOT_FOUND:
             return Lookup(None, "cache", found.tier, found=False, tags=found.tags)

@@ -20,12 +20,12 @@ from alacena.engine.loading.load import LoadContext, SourceCall
 from alacena.engine.loading.load_limiter import LoadLimiter
 from alacena.engine.loading.load_timers import HardTimeouts, Renewals
 from alacena.engine.loading.one_shot import refuse_generator_function
-from alacena.engine.loading.single_flight import ClaimLeftError, ended, is_ended, is_order
+from alacena.engine.loading.single_flight import ClaimLeftError, describe_end, is_ended, is_order
 from alacena.engine.loading.source_backoff import told_pause
-from alacena.engine.reading.answers import align
+from alacena.engine.reading.batch_alignment import align
 from alacena.engine.reading.fill_gatherer import FillGatherer
 from alacena.engine.reading.filler import Fill
-from alacena.engine.reading.permits import EntryLoad, Permits
+from alacena.engine.reading.lease_acquirer import EntryLoad, LeaseAcquirer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from alacena.engine.loading.load import Loader, Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
-    from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.batch_alignment import BatchLoader
     from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.tiered_lookup import TieredLookup
@@ -62,7 +62,7 @@ class LoadRunner:
         fills: Filler,
         source_backoff: SourceBackoff,
     ) -> None:
-        self._permits = Permits(common, tiers, flights)
+        self._leases = LeaseAcquirer(common, tiers, flights)
         self._flights = flights
         self._filler = fills
         self._source_backoff = source_backoff
@@ -112,15 +112,15 @@ class LoadRunner:
                 raise
         finally:
             for one in loads:
-                self._permits.give_back(one)
+                self._leases.give_back(one)
 
     async def _load(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        await self._permits.ask(loads)
+        await self._leases.ask(loads)
         mine, theirs = self._sort(loads)
         if not theirs:
             await self._call(mine, loader)
         elif len(loads) == 1:
-            await self._permits.wait(loads[0])
+            await self._leases.wait(loads[0])
             mine, left = self._sort(loads)
             await self._call(mine or left, loader)
         elif not mine:
@@ -142,14 +142,14 @@ class LoadRunner:
         for one in loads:
             permit = one.permit
             if isinstance(permit, Found):
-                self._filler.resolve(one.flight, self._filler.found(permit), one.request.policy)
+                self._filler.resolve(one.flight, self._filler.answer_with(permit), one.request.policy)
             else:
                 (theirs if isinstance(permit, Held) else mine).append(one)
         return mine, theirs
 
     async def _await_others(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Entries that other processes are loading: take each as it comes, and load those that do not come."""
-        waits: dict[asyncio.Future[Any], EntryLoad] = {self._flights.own(self._permits.wait(one)): one for one in loads}
+        waits: dict[asyncio.Future[Any], EntryLoad] = {self._flights.own(self._leases.wait(one)): one for one in loads}
         calls: dict[asyncio.Future[Any], Sequence[EntryLoad]] = {}
         failure: BaseException | None = None
         try:
@@ -280,7 +280,9 @@ class LoadRunner:
             return
         key, is_told_to_end = failed[0].request.key, is_ended(task, error)
         what = f"{key.data_type} {key.resource_id!r}"
-        reason = ended(task, error, what if len(failed) == 1 else f"a batch of {len(failed)} {key.data_type!r} entries")
+        reason = describe_end(
+            task, error, what if len(failed) == 1 else f"a batch of {len(failed)} {key.data_type!r} entries"
+        )
         is_claimed = failed[0].request.claimed and not is_told_to_end
         if is_claimed:
             # The others did not ask for what this block was about to do: its end says nothing of their sources.
@@ -293,7 +295,7 @@ class LoadRunner:
             if not (is_claimed or is_told_to_end):
                 self._leave_alone(one, error)
             one.flight.fail(reason)
-            self._permits.give_back(one)
+            self._leases.give_back(one)
 
     def _call_source(
         self,

@@ -78,14 +78,14 @@ class Reader:
     async def _find_and_report(self, keys: Sequence[EntryKey], policy: Policy, keep: bool) -> Found | None:
         started = self._environment.now()
         found = await self._tiers.find(keys, policy, keep)
-        self.report(((keys[0], _NOTHING if found is None else self._filler.found(found)),), started)
+        self.report(((keys[0], _NOTHING if found is None else self._filler.answer_with(found)),), started)
         return found
 
     async def look(self, keys: tuple[EntryKey, ...], policy: Policy, *, use_memory: bool) -> Lookup[Any]:
         """Works like :meth:`find`, and returns all that is known about the answer."""
         started = self._environment.now()
         found = await self._tiers.find(keys, policy, keep=use_memory and policy.use_memory)
-        return self._finish(keys[0], _NOTHING if found is None else self._filler.found(found), started)
+        return self._finish(keys[0], _NOTHING if found is None else self._filler.answer_with(found), started)
 
     async def load(self, request: Request) -> Lookup[Any]:
         """Looks at the tiers, then asks the source; callers that ask for one entry at a time share one load.
@@ -234,7 +234,7 @@ class Reader:
             self._counts.count_miss(found.key, found)
             return self.stale(found)
         self._counts.count_hit(found)
-        return self._filler.found(found)
+        return self._filler.answer_with(found)
 
     async def wait_for_loads(self, wanted: Sequence[Wanted], start: Start) -> dict[bytes, Lookup[Any]]:
         """Returns the outcome of the load of each entry, which is joined or started, however many there are.
@@ -354,7 +354,7 @@ class Reader:
                 continue
             decision = stand_in(hit, request.policy, has_failed=has_failed)
             if hit is not None and decision is ReadDecision.SERVE:
-                answers[request.key.entry] = self._filler.found(hit)
+                answers[request.key.entry] = self._filler.answer_with(hit)
             elif hit is not None and decision is ReadDecision.SERVE_STALE:
                 if has_failed and not any(answer.source == "stale" for answer in answers.values()):
                     _log.warning(

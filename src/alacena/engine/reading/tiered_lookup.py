@@ -90,7 +90,7 @@ class TieredLookup:
             if entry is None:
                 return None
             if entry.value is not ABSENT:
-                return self._values.found(key, entry)
+                return self._values.hand_out_as_found(key, entry)
         return None
 
     async def find(  # noqa: C901 - one step of the most used way: a call costs more than what it would tidy up
@@ -333,5 +333,5 @@ class TieredLookup:
             if entry is None:
                 return None
             if entry.value is not ABSENT:
-                return self._values.found(key, entry)
+                return self._values.hand_out_as_found(key, entry)
         return None

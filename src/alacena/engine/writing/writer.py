@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.base.closing import wait_shared
 from alacena.engine.base.errors import ArgumentError, BackendError, CacheClosedError, EncodeError, InvalidKeyError
 from alacena.engine.base.events import Invalidated
-from alacena.engine.base.lineage import made_from
+from alacena.engine.base.lineage import list_dependencies
 from alacena.engine.base.miss_reasons import INVALIDATED
 from alacena.engine.base.remote_tier import Ended
-from alacena.engine.coherence.changes import Changes
+from alacena.engine.coherence.store_changes import StoreChanges
 from alacena.engine.loading.load import reads_under_way
-from alacena.engine.writing.burst import Burst
-from alacena.engine.writing.under_way import UnderWay
+from alacena.engine.writing.invalidation_batch import InvalidationBatch
+from alacena.engine.writing.overtaken_tasks import OvertakenTasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -55,7 +55,7 @@ class Writer:
     """
 
     def __init__(
-        self, common: CommonParts, tiers: TieredLookup, fills: Filler, flights: SingleFlight, calls: list[Changes]
+        self, common: CommonParts, tiers: TieredLookup, fills: Filler, flights: SingleFlight, calls: list[StoreChanges]
     ) -> None:
         self._keys = common.keys
         self._remote = common.remote
@@ -66,8 +66,8 @@ class Writer:
         self._filler = fills
         self._flights = flights
         self._calls = calls
-        self._burst: Burst | None = None
-        self._under_way = UnderWay(environment)
+        self._batch: InvalidationBatch | None = None
+        self._overtaken_tasks = OvertakenTasks(environment)
 
     async def set(
         self,
@@ -91,7 +91,7 @@ class Writer:
             late: list[EntryKey] = []
             # 1. This task reads a document. 2. Another task invalidates it. 3. This task sets what it has made from it.
             # The tier would take step 3: the generations that it knows by then all stand.
-            if self._under_way.has_ended:
+            if self._overtaken_tasks.has_ended:
                 late = [key for key, made in zip(keys, new_entries, strict=True) if self._is_overtaken(key, made)]
             if late:
                 await self._drop_refused([(key, "generation") for key in late])
@@ -110,13 +110,13 @@ class Writer:
         if self._calls:
             self._tell_calls((key,))
         try:
-            new_entry = self._filler.new_entry(value, policy, ttl, made_from(key, value, tags))
+            new_entry = self._filler.new_entry(value, policy, ttl, list_dependencies(key, value, tags))
         except EncodeError:
             await self.delete((key,))
             raise
         if (reads := reads_under_way()) is not None:
             reads.note(key.ident, new_entry.tags)
-        if self._under_way.has_ended and self._is_overtaken(key, new_entry):
+        if self._overtaken_tasks.has_ended and self._is_overtaken(key, new_entry):
             await self._drop_refused([(key, "generation")])
             return False
         began = self._environment.now()
@@ -132,7 +132,7 @@ class Writer:
         return not fate
 
     def _is_overtaken(self, key: EntryKey, new_entry: NewEntry) -> bool:
-        overtaken = self._under_way.has_overtaken
+        overtaken = self._overtaken_tasks.has_overtaken
         return overtaken(key.endings) or bool(
             new_entry.tags and overtaken([key.tag_name(tag) for tag in new_entry.tags])
         )
@@ -165,10 +165,10 @@ class Writer:
             return await self._store(keys, new_entries, beginnings, changes)
 
     @contextmanager
-    def _note_changes(self, keys: Sequence[EntryKey]) -> Iterator[Changes]:
+    def _note_changes(self, keys: Sequence[EntryKey]) -> Iterator[StoreChanges]:
         """Notes what changes while entries are stored in portions, and tells the calls before this one that it stores them."""
         self._tell_calls(keys)
-        changes = Changes()
+        changes = StoreChanges()
         self._calls.append(changes)
         try:
             yield changes
@@ -195,7 +195,7 @@ class Writer:
         keys: Sequence[EntryKey],
         new_entries: Sequence[NewEntry],
         beginnings: Sequence[Beginning | None] | None,
-        changes: Changes,
+        changes: StoreChanges,
     ) -> int:
         """Stores entries, a portion at a time, and returns how many were stored."""
         stored = 0
@@ -225,7 +225,7 @@ class Writer:
         keys: Sequence[EntryKey],
         new_entries: Sequence[NewEntry],
         begun: Sequence[Beginning | None] | None,
-        changes: Changes,
+        changes: StoreChanges,
     ) -> int:
         """Stores those of a portion that nothing has overtaken since the call began, and returns how many count as stored."""
         if not changes:
@@ -295,7 +295,7 @@ class Writer:
                 if at:
                     await asyncio.sleep(0)
                 some = slice(at, at + _PORTION)
-                tags = map(made_from, keys[some], values[some], depends[some])
+                tags = map(list_dependencies, keys[some], values[some], depends[some])
                 new_entries += self._filler.new_entries(values[some], tags, policy, ttl)
         except EncodeError:
             await self.delete(keys)
@@ -356,24 +356,24 @@ class Writer:
         ``by`` is the task for which that is done, if it is not the one that runs: it knows of it.
         """
         self._tell_calls(entries)
-        burst = self._burst
+        batch = self._batch
         # Before anything is awaited: only tasks that are there now can have read before this call.
-        self._under_way.note_end((group[0] for group in groups if len(group) > 1), anew=burst is None, by=by)
-        if burst is None:
-            burst = self._burst = Burst()
-            burst.add(groups, entries)
-            burst.sent = self._flights.own(self._send(burst))
+        self._overtaken_tasks.note_end((group[0] for group in groups if len(group) > 1), anew=batch is None, by=by)
+        if batch is None:
+            batch = self._batch = InvalidationBatch()
+            batch.add(groups, entries)
+            batch.sent = self._flights.own(self._send(batch))
         else:
-            burst.add(groups, entries)
-        assert burst.sent is not None
+            batch.add(groups, entries)
+        assert batch.sent is not None
         # A caller that leaves must not stop the removal: others of the same turn wait for it.
         try:
-            ended = await wait_shared(burst.sent, _say_closed)
+            ended = await wait_shared(batch.sent, _say_closed)
         except CacheClosedError as error:
-            ended, burst.error = None, BackendError(str(error))
+            ended, batch.error = None, BackendError(str(error))
         if ended is None:
             witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
-            self._tiers.report_failure("invalidate", witness, burst.error or BackendError())
+            self._tiers.report_failure("invalidate", witness, batch.error or BackendError())
             return Ended(0)
         if self._events:
             what = ", ".join(name for group in groups for name in group)
@@ -382,10 +382,10 @@ class Writer:
         # The server has confirmed, so it is more than 0, even if there was nothing to end.
         return Ended(max(ended, 1), ended.names & named)
 
-    async def _send(self, burst: Burst) -> Ended | None:
-        # What is ended from now on opens a burst of its own: added to this one, it would be confirmed and never sent.
-        self._burst = None
-        groups, entries = list(burst.groups), list(burst.entries.values())
+    async def _send(self, batch: InvalidationBatch) -> Ended | None:
+        # What is ended from now on opens a batch of its own: added to this one, it would be confirmed and never sent.
+        self._batch = None
+        groups, entries = list(batch.groups), list(batch.entries.values())
         began = self._environment.now()
         try:
             ended = await self._remote.invalidate(groups, entries)
@@ -394,7 +394,7 @@ class Writer:
                 # had not, would outlive this.
                 await self._remote.invalidate(groups, ())
         except BackendError as error:
-            burst.error = error
+            batch.error = error
             return None
         self._counts.invalidate.observe(self._environment.now() - began)
         return ended

@@ -16,7 +16,7 @@ from alacena.ledger.usage import EXACT
 if TYPE_CHECKING:
     from alacena.engine import Cache
     from alacena.integrations.llm_transport.answers import Ending
-    from alacena.integrations.llm_transport.rules import Call
+    from alacena.integrations.llm_transport.call_rules import Call
     from alacena.integrations.prices import Prices
     from alacena.integrations.usage import TokenCounts
 
@@ -93,7 +93,7 @@ class Accounts:
             return ending
         return replace(ending, nanodollars=self._prices.nanodollars(ending.model, ending.counts, at=at, url=call.url))
 
-    def used(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
+    def count_use(self, cache: Cache, caller: CallAttribution, call: Call, ending: Ending) -> None:
         """Counts a call of the provider, behind it: no caller waits for the ledger, least of all while Redis is away.
 
         If Redis fails: the use is in the log, and nothing is raised: the answer is paid for.

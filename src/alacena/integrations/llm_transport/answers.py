@@ -13,7 +13,7 @@ from alacena.integrations.usage import TokenCounts, read_usage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from alacena.integrations.llm_transport.rules import Call, Rules
+    from alacena.integrations.llm_transport.call_rules import Call, Rules
 
 Headers: TypeAlias = "list[tuple[str, str]]"
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from alacena.integrations.llm_transport.accounts import Accounts
     from alacena.integrations.llm_transport.answers import Headers
+    from alacena.integrations.llm_transport.call_rules import Call
     from alacena.integrations.llm_transport.job import Job
-    from alacena.integrations.llm_transport.rules import Call
 
 EMBEDDING: Final = "llm_embedding"
 """The data type of embeddings."""
@@ -224,7 +224,7 @@ class _Brought:
         if not all(_is_vector(bytes(made.embedding)) for made in read.data):
             skip()  # the caller has what the provider said, and whoever asks next asks again
         ending = self._accounts.price(job.call, Ending(model=read.model or job.call.model, counts=counts), at)
-        self._accounts.used(job.cache, job.caller, job.call, ending)
+        self._accounts.count_use(job.cache, job.caller, job.call, ending)
         total = 0 if counts is None else counts.total
         self.ids.update(ids)
         self.headers, self.paid = headers, self.paid + total

@@ -90,12 +90,12 @@ class Exchange:
 
         own.task = task = asyncio.get_running_loop().create_task(self._lookup(job, resource_id, load))
         task.add_done_callback(_consume)
-        live = await self._begun(job, key, own, task)
+        live = await self._begin_or_join(job, key, own, task)
         if live is None:
             return self._replay(job, task.result())
         return await self._listen(job, live, joined=live is not own)
 
-    async def _begun(self, job: Job, key: _Key, own: Live, task: asyncio.Task[Lookup[Any]]) -> Live | None:
+    async def _begin_or_join(self, job: Job, key: _Key, own: Live, task: asyncio.Task[Lookup[Any]]) -> Live | None:
         """Returns the call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
 
         One that had begun before cannot be had here: it may rest on entries that had ended by the time that ours came.
@@ -204,7 +204,7 @@ class Exchange:
             ending = self._accounts.price(job.call, ending, at)
             tokens = 0 if ending.counts is None else ending.counts.total
             context.cost(tokens=tokens, usd=(ending.nanodollars or 0) / 1e9)
-            self._accounts.used(job.cache, job.caller, job.call, ending)
+            self._accounts.count_use(job.cache, job.caller, job.call, ending)
         headers = select_headers(response.headers.multi_items())
         return Answer(status=status, headers=headers, body=body, at=at, ending=ending)
 

@@ -19,20 +19,20 @@ from alacena.engine.base.scope import identifier
 from alacena.integrations.caller import scope_for
 from alacena.integrations.llm_transport.accounts import Accounts, CallAttribution, CallCounts
 from alacena.integrations.llm_transport.answers import judge, select_headers
+from alacena.integrations.llm_transport.call_rules import Rules, read_call, refusal, rules_for
 from alacena.integrations.llm_transport.embeddings import EmbeddingExchange
 from alacena.integrations.llm_transport.exchange import Exchange
 from alacena.integrations.llm_transport.http import Stream, TransportBase, plain_transport
 from alacena.integrations.llm_transport.job import HEADER, Job
 from alacena.integrations.llm_transport.lineage import current_documents
-from alacena.integrations.llm_transport.rules import Rules, read_call, refusal, rules_for
 from alacena.integrations.prices import known_prices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from alacena.engine import Cache
+    from alacena.integrations.llm_transport.call_rules import Call, RulesByName
     from alacena.integrations.llm_transport.http import Request
-    from alacena.integrations.llm_transport.rules import Call, RulesByName
     from alacena.integrations.prices import Prices
 
 _log = logging.getLogger("alacena")
@@ -211,7 +211,7 @@ class CachingTransport(TransportBase):
             ending = judge(job.call, job.rules, response.status_code, kind, b"".join(chunks))
             if ending.counts is not None and job.cache.is_open:
                 ending = self._accounts.price(job.call, ending, job.now())
-                self._accounts.used(job.cache, job.caller, job.call, ending)
+                self._accounts.count_use(job.cache, job.caller, job.call, ending)
 
         headers = select_headers(response.headers.multi_items())
         return job.response(response.status_code, headers, Stream(read(), close), told)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError, BackendError, Scope
-from alacena.ops import checks, doctor, fleet, letters, names, report
+from alacena.ops import check_runner, doctor_checks, fleet, letters, names, report
 from alacena.ops.console import summary
 from alacena.ops.console.console_access import refusal
 
@@ -71,10 +71,12 @@ class Views:
         return {**found, "guarantee": report.plain(self._cache.guarantee()), "age_s": self._clock() - self._examined_at}
 
     async def _examine(self) -> dict[str, Any]:
-        findings = await checks.examine(doctor.checks(), checks.Subject(names.find_settings(self._cache)))
+        findings = await check_runner.examine(
+            doctor_checks.list_checks(), check_runner.Subject(names.find_settings(self._cache))
+        )
         worst = {"fail": 0, "warn": 1, "skip": 2, "pass": 3}
         ordered = sorted(findings, key=lambda finding: worst[finding.state])
-        return {**checks.report(findings), "checks": [asdict(finding) for finding in ordered]}
+        return {**check_runner.report(findings), "checks": [asdict(finding) for finding in ordered]}
 
     async def fleet(self, _: Request) -> dict[str, Any]:
         """Returns the processes of the namespace, each with its age and how it is."""

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from alacena.engine import InvalidKeyError, Scope
-from alacena.engine.base.keys import Keys, document_tag, escape, named
+from alacena.engine.base.keys import Keys, document_tag, escape, name_tags
 from tests.waiting import until
 
 PARTS = ["a", "b", "a:b", "a%3Ab", "{a}", "a.0", "~a", "%7Ea", "é", "", " ", "a\0", "a" * 97, "a" * 98, "*", "\ud800"]
@@ -114,11 +114,11 @@ def test_a_key_without_a_name_is_refused():
 
 def test_tags_and_documents_have_one_name_each():
     assert document_tag("d1") == "document:d1"
-    assert named(["a"], ["d"]) == ("a", "document:d")
-    assert named("abc", "def") == ("abc", "document:def")
-    assert named((), iter(["1", "2"])) == ("document:1", "document:2")
+    assert name_tags(["a"], ["d"]) == ("a", "document:d")
+    assert name_tags("abc", "def") == ("abc", "document:def")
+    assert name_tags((), iter(["1", "2"])) == ("document:1", "document:2")
     with pytest.raises(InvalidKeyError, match="document_id is blank"):
-        named((), [" "])
+        name_tags((), [" "])
 
 
 def test_the_digest_stands_for_the_whole_key():

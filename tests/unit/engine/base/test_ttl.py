@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from alacena.engine import UNSET
-from alacena.engine.base.ttl import checked, jitter, seconds
+from alacena.engine.base.ttl import check_ttl, jitter, seconds
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from alacena.engine.base.ttl import checked, jitter, seconds
 )
 def test_seconds_timedeltas_and_for_ever(ttl, expected):
     assert seconds(ttl) == expected
-    assert checked(ttl) == expected
+    assert check_ttl(ttl) == expected
 
 
 @pytest.mark.parametrize("ttl", [0, -1, -0.0, math.nan, -math.inf, timedelta(0), timedelta(seconds=-1)])
@@ -29,7 +29,7 @@ def test_what_is_no_time_is_refused(ttl):
 
 
 def test_left_out_is_not_for_ever():
-    assert checked(UNSET) is UNSET
+    assert check_ttl(UNSET) is UNSET
     assert repr(UNSET) == "UNSET"
 
 

@@ -10,7 +10,7 @@ from alacena.engine.base.generation import Generation
 from alacena.engine.base.keys import Keys
 from alacena.engine.base.remote_tier import Lease
 from alacena.engine.base.scope import Scope
-from alacena.engine.loading.single_flight import Flight, SingleFlight, ended
+from alacena.engine.loading.single_flight import Flight, SingleFlight, describe_end
 from alacena.engine.memory import MemoryBounds, MemoryTier
 from tests.unit.engine.scene import settle
 from tests.waiting import for_ever
@@ -253,14 +253,14 @@ async def test_draining_waits_for_what_is_started_meanwhile(flights):
 async def test_what_a_load_ends_with_is_told_in_words_that_are_true():
     task = asyncio.current_task()
     error = OSError("the source's")
-    assert ended(task, error, "note 'n'") is error
-    assert isinstance(ended(task, asyncio.CancelledError(), "note 'n'"), LoadCancelledError)
-    assert isinstance(ended(task, KeyboardInterrupt(), "note 'n'"), LoadCancelledError)
+    assert describe_end(task, error, "note 'n'") is error
+    assert isinstance(describe_end(task, asyncio.CancelledError(), "note 'n'"), LoadCancelledError)
+    assert isinstance(describe_end(task, KeyboardInterrupt(), "note 'n'"), LoadCancelledError)
 
     async def closed():
         with pytest.raises(asyncio.CancelledError) as caught:
             await for_ever()
-        return ended(asyncio.current_task(), caught.value, "note 'n'")
+        return describe_end(asyncio.current_task(), caught.value, "note 'n'")
 
     other = asyncio.create_task(closed())
     await asyncio.sleep(0)

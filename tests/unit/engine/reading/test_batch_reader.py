@@ -8,7 +8,7 @@ import pytest
 
 from alacena.engine import Cache, InvalidKeyError, Keyring, LoadTimeoutError, Policy, Scope, Settings
 from alacena.engine.base.events import LookupFinished
-from alacena.engine.reading.answers import align
+from alacena.engine.reading.batch_alignment import align
 from tests.unit.engine.scene import TENANT, Source, play, settle
 from tests.waiting import until
 

@@ -345,7 +345,7 @@ class LocalTier:
         slot = memory.get(key.ident, now) or memory.get_stale(key.ident, now)
         if slot is None:
             return None
-        return self._values.found(key, slot)
+        return self._values.hand_out_as_found(key, slot)
 
     def _keep(self, key: EntryKey, new_entry: NewEntry) -> Refusal:
         generations = self._coherence.generations(key.generations)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.remote.redis.commands import classify, is_lasting
+from alacena.engine.remote.redis.command_safety import classify, is_lasting
 from alacena.engine.remote.redis.hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.retrying import persist

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.base.errors import BackendUnavailableError, CacheClosedError, ServerReplyError, WrongLoopError
-from alacena.engine.remote.redis.commands import Remedy, is_lasting, remedy
+from alacena.engine.remote.redis.command_safety import Remedy, is_lasting, remedy
 from alacena.engine.remote.redis.hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.wire import Connection
@@ -282,7 +282,7 @@ class Link:
         try:
             self.hooks.on_down(self, error)
         finally:
-            self._supervisor.lost()
+            self._supervisor.note_loss()
 
     def _fail(self, error: BaseException) -> None:
         self.last_error = error

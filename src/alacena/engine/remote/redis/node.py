@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.base.keys import escape
-from alacena.engine.remote.redis.commands import Remedy, remedy
-from alacena.engine.remote.redis.facts import Facts, facts
+from alacena.engine.remote.redis.command_safety import Remedy, remedy
+from alacena.engine.remote.redis.server_facts import ServerFacts, facts
 
 if TYPE_CHECKING:
     import asyncio
@@ -91,7 +91,7 @@ class Node:
         self.serving_until = _NEVER
         self.tracked = False
         self.doubt = "not connected yet"
-        self.facts = Facts()
+        self.facts = ServerFacts()
         self.refuses_writes = ""
         self._coherence = coherence
         self._environment = environment

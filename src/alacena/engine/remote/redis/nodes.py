@@ -13,9 +13,9 @@ from alacena.engine.base.errors import (
 )
 from alacena.engine.base.events import MemorySwitched
 from alacena.engine.base.health import Health
+from alacena.engine.remote.redis.connection_log import ConnectionLog
+from alacena.engine.remote.redis.guarantees import REMEDY, promises, unsafe
 from alacena.engine.remote.redis.node import Node
-from alacena.engine.remote.redis.notices import Notices
-from alacena.engine.remote.redis.promises import REMEDY, promises, unsafe
 from alacena.engine.remote.redis.removals import Removals
 from alacena.engine.remote.redis.slots import slot_of
 
@@ -74,8 +74,8 @@ class Nodes:
         self.by_slot = False
         self._nodes: dict[Link, Node] = {}
         self._only: Node | None = None
-        self._notices = Notices(health or Health(), events)
-        self._removals = Removals(self, coherence, flights, environment, settings, self._notices)
+        self._connection_log = ConnectionLog(health or Health(), events)
+        self._removals = Removals(self, coherence, flights, environment, settings, self._connection_log)
         self.debts = self._removals.debts
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
@@ -156,13 +156,13 @@ class Nodes:
         """Notes that a connection serves from now on."""
         # The shortest way is the new connection's own: what was bound is the last one's, which is closed.
         self._removals.guard(self.at(link))
-        self._notices.report_connected(str(link.address))
+        self._connection_log.report_connected(str(link.address))
 
     def on_failed(self, link: Link | None, address: Address | None, error: BaseException) -> None:
         """Notes that an attempt to connect has failed."""
         if link is not None:
             self.at(link).on_failed(error)
-        self._notices.report_unreached(str(address or "the server"), error)
+        self._connection_log.report_unreached(str(address or "the server"), error)
 
     def on_error(self, link: Link, error: ServerReplyError) -> None:
         """Notes that a server answered with an error."""
@@ -190,7 +190,7 @@ class Nodes:
         # The lost connection's own way must not be taken any more: the topology's tells callers that it is away.
         self._removals.guard(self.at(link))
         if not link.is_closed:
-            self._notices.report_lost(str(link.address), error)
+            self._connection_log.report_lost(str(link.address), error)
 
     async def remove(
         self,
@@ -247,8 +247,8 @@ class Nodes:
 
     def _note_facts(self, link: Link) -> None:
         node = self.at(link)
-        self._notices.rights(str(link.address), node.facts.missing)
-        self._notices.doubt(str(link.address), "" if node.facts.missing else node.doubt)
+        self._connection_log.rights(str(link.address), node.facts.missing)
+        self._connection_log.doubt(str(link.address), "" if node.facts.missing else node.doubt)
         self._removals.choose_verb(has_unlink="UNLINK" not in node.facts.missing)
 
     def all_known(self) -> Iterable[Node]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError, ServerReplyError
 from alacena.engine.remote.backend import ChannelNotification
-from alacena.engine.remote.redis.commands import is_forbidden
+from alacena.engine.remote.redis.command_safety import is_forbidden
 from alacena.engine.remote.redis.hooks import Hooks
 
 if TYPE_CHECKING:

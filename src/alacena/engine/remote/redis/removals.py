@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError, ServerReplyError
 from alacena.engine.base.keys import escape
 from alacena.engine.base.remote_tier import Ended
-from alacena.engine.remote.redis.commands import Remedy, is_forbidden, remedy
+from alacena.engine.remote.redis.command_safety import Remedy, is_forbidden, remedy
 from alacena.engine.remote.redis.debts import Debts
 from alacena.engine.remote.redis.journal import Removal, read_ended
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from alacena.engine.base.settings import Settings
     from alacena.engine.coherence.generation_table import GenerationTable
     from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.remote.redis.connection_log import ConnectionLog
     from alacena.engine.remote.redis.node import Node
-    from alacena.engine.remote.redis.notices import Notices
     from alacena.engine.remote.redis.topology import Topology
     from alacena.engine.remote.redis.wire import Command, Connection, Reply
 
@@ -71,7 +71,7 @@ class Removals:
         flights: Owns the work of making up for removals that failed.
         environment: Time and chance.
         settings: Budgets and the namespace.
-        notices: Tells operators.
+        connection_log: Tells operators.
 
     Attributes:
         debts: The owed removals, which bar reads.
@@ -84,7 +84,7 @@ class Removals:
         flights: SingleFlight,
         environment: Environment,
         settings: Settings,
-        notices: Notices,
+        connection_log: ConnectionLog,
     ) -> None:
         self._nodes = nodes
         self._coherence = coherence
@@ -92,7 +92,7 @@ class Removals:
         self._environment = environment
         self._timeout_s = settings.redis_timeout_s
         self._namespace = escape(settings.namespace)
-        self._notices = notices
+        self._connection_log = connection_log
         self._verb = "UNLINK"
         self._payment: asyncio.Task[None] | None = None
         self.debts = Debts(self._namespace)
@@ -193,7 +193,7 @@ class Removals:
             return
         if idle:
             self._coherence.barred = self.debts
-            self._notices.report_owing(str(error) if error else "a newer value could not be stored")
+            self._connection_log.report_owing(str(error) if error else "a newer value could not be stored")
             self._guard_all()
         if self._payment is None or self._payment.done():
             self._payment = self._flights.own(self._make_up())
@@ -320,5 +320,5 @@ class Removals:
         """Reads entries again that are not owed any more."""
         if not self.debts:
             self._coherence.barred = None
-            self._notices.report_paid()
+            self._connection_log.report_paid()
             self._guard_all()

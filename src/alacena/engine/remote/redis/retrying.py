@@ -12,7 +12,7 @@ from alacena.engine.base.errors import (
     OutcomeUnknownError,
     ServerReplyError,
 )
-from alacena.engine.remote.redis.commands import Remedy, classify, remedy
+from alacena.engine.remote.redis.command_safety import Remedy, classify, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

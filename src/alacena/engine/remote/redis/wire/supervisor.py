@@ -76,7 +76,7 @@ class Supervisor:
             task.cancel()
             await asyncio.wait({task})
 
-    def lost(self) -> None:
+    def note_loss(self) -> None:
         """Notes that the connection that stood is gone."""
         self._lost.set()
 

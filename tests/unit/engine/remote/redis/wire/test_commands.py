@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alacena.engine.remote.redis.commands import Kind, Remedy, classify, remedy
+from alacena.engine.remote.redis.command_safety import Kind, Remedy, classify, remedy
 
 
 @pytest.mark.parametrize(

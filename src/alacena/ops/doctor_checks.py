@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.ops import symptoms
-from alacena.ops.checks import Check, Finding, State, report_unreached
+from alacena.ops.check_runner import Check, Finding, State, report_unreached
 from alacena.ops.letters import check_dead
 from alacena.ops.names import objects
 from alacena.ops.output import count_processes
@@ -22,7 +22,7 @@ from alacena.ops.server import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from alacena.ops.checks import Subject
+    from alacena.ops.check_runner import Subject
     from alacena.ops.server import Server
 
 _PINGS: Final = 15
@@ -374,7 +374,7 @@ def _several(names: list[str]) -> str:
     return "; ".join(names[:_MOST_NAMED]) + rest
 
 
-def checks(url: str | None = None) -> list[Check]:
+def list_checks(url: str | None = None) -> list[Check]:
     """Returns all checks, in their order."""
     return [
         # The order counts: each check leaves in the subject what later ones need, from the settings to an open cache.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_LOADS: Final = 100
 
 
-class Answers:
+class ProcessFacts:
     """Answers questions about this process. No answer holds a value.
 
     Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.remote.redis.cache_scripts import CACHE_SCRIPTS, RELEASE
-from alacena.engine.remote.redis.commands import is_forbidden
+from alacena.engine.remote.redis.command_safety import is_forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ NEEDS: Final = {
 """What the user of a server must be allowed, and what to do if it is not."""
 
 
-class Facts:
+class ServerFacts:
     """One server, as it described itself last.
 
     Attributes:

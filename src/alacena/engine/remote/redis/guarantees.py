@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.engine.remote.redis.facts import SAFE_POLICY
+from alacena.engine.remote.redis.server_facts import SAFE_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -43,7 +43,7 @@ class EntryLoad(msgspec.Struct, eq=False):
     is_asking: bool = False
 
 
-class Permits:
+class LeaseAcquirer:
     """Asks for leases, waits for those that others hold, and gives back those that are not used.
 
     Args:

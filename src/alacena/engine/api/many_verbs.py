@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.arguments import check_callable, check_values
-from alacena.engine.base.keys import collapse, named
+from alacena.engine.base.keys import collapse, name_tags
 from alacena.engine.base.lineage import tags_of_each
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import make_scope
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
-from alacena.engine.reading.answers import as_asked, distinct
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
+from alacena.engine.reading.batch_alignment import as_asked, distinct
 from alacena.engine.reading.batch_reader import Batch
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope
-    from alacena.engine.reading.answers import BatchLoader
+    from alacena.engine.reading.batch_alignment import BatchLoader
 
 _PORTION: Final = 1_000
 """Entries that are looked up in one turn of the loop: more would hold it up."""
@@ -110,7 +110,7 @@ class ManyVerbs(ABC):
             the source again.
         Cancellation: the load is finished and stored: it is paid for.
         """
-        parts, ttl = self._open_parts(), checked(ttl)
+        parts, ttl = self._open_parts(), check_ttl(ttl)
         check_callable(loader, "loader", "async def loader(ids)")
         scope, ids = make_scope(tenant_id), distinct(resource_ids)
         batch = Batch(
@@ -118,7 +118,7 @@ class ManyVerbs(ABC):
             loader=as_asked(loader, ids),
             policy=self.policy(data_type),
             ttl=ttl,
-            tags=collapse(named(tags, document_ids)),
+            tags=collapse(name_tags(tags, document_ids)),
             use_memory=use_memory,
         )
         values = await parts.batches.load(batch)

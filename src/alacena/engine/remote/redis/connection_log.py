@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.events import ServerFound, ServerLost
-from alacena.engine.remote.redis.commands import is_lasting
-from alacena.engine.remote.redis.facts import NEEDS
+from alacena.engine.remote.redis.command_safety import is_lasting
+from alacena.engine.remote.redis.server_facts import NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("alacena")
 
 
-class Notices:
+class ConnectionLog:
     """Says each thing once, and once more when it has passed.
 
     Args:

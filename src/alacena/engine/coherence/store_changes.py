@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Changes:
+class StoreChanges:
     """Notes changes since a call began.
 
     Attributes:

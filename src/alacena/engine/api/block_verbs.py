@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.arguments import finite_seconds
-from alacena.engine.base.keys import collapse, named
+from alacena.engine.base.keys import collapse, name_tags
 from alacena.engine.base.policy import check_policy
 from alacena.engine.base.scope import Scope, check_pairs, make_scope
-from alacena.engine.base.ttl import UNSET, TtlOrUnset, checked
+from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
 from alacena.engine.loading.load import Request
 from alacena.engine.reading.claim import Claim
 from alacena.engine.writing.reading import Reading
@@ -77,7 +77,7 @@ class BlockVerbs(ABC):
         parts = self._open_parts()
         check_pairs(resources, "write(tenant_id, (data_type, resource_id), ...)")
         held_s = self.settings.hold_s if hold_s is None else finite_seconds(hold_s, "hold_s")
-        tags = named((), document_ids)
+        tags = name_tags((), document_ids)
         async with parts.writer.write(make_scope(tenant_id), resources, tags, held_s):
             yield
 
@@ -116,7 +116,7 @@ class BlockVerbs(ABC):
         If Redis fails: the block runs; its values are not stored, and ``set`` returns ``False``.
         """
         parts, scope = self._open_parts(), make_scope(tenant_id)
-        reading = Reading(scope, named(tags, document_ids), parts.keys, parts.writer, self.policy)
+        reading = Reading(scope, name_tags(tags, document_ids), parts.keys, parts.writer, self.policy)
         await reading.begin(data_types)
         yield reading
 
@@ -172,7 +172,7 @@ class BlockVerbs(ABC):
         If Redis fails: the block makes the value; ``store`` returns ``False``.
         """
         claim = self._claim(
-            data_type, resource_id, tenant_id, ttl, named(tags, document_ids), policy, use_memory, search_hierarchy
+            data_type, resource_id, tenant_id, ttl, name_tags(tags, document_ids), policy, use_memory, search_hierarchy
         )
         # Outside of the `try`: a claim that could not begin has given itself up.
         await claim.begin()
@@ -228,7 +228,7 @@ class BlockVerbs(ABC):
         If Redis fails: As for :meth:`claim`.
         """
         claim = self._claim(
-            data_type, resource_id, tenant_id, ttl, named(tags, document_ids), policy, use_memory, search_hierarchy
+            data_type, resource_id, tenant_id, ttl, name_tags(tags, document_ids), policy, use_memory, search_hierarchy
         )
         await claim.begin(life_s)
         return claim
@@ -251,7 +251,7 @@ class BlockVerbs(ABC):
             keys=keys if search_hierarchy else keys[:1],
             loader=_no_loader,
             policy=self.policy(data_type) if policy is None else check_policy(policy),
-            ttl=checked(ttl),
+            ttl=check_ttl(ttl),
             tags=collapse(tags),
             use_memory=use_memory,
         )

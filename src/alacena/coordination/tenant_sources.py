@@ -7,7 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
-from alacena.coordination.taken import MOST_BYTES, check_take, collect_taken, reserve_from
+from alacena.coordination.item_source import MOST_BYTES, check_take, collect_taken, reserve_from
 from alacena.engine.base.errors import ArgumentError, BackendError
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.coordination.item import Item
+    from alacena.coordination.item_source import Taken
     from alacena.coordination.queue import Queue
     from alacena.coordination.ready_tenants import ReadyTenants, Turn
-    from alacena.coordination.taken import Taken
     from alacena.engine.remote.backend import Notification
 
 _TURNS_AT_ONCE: Final = 16
@@ -90,7 +90,7 @@ class AllTenants:
             # Before the next await: if the turn cannot be put off, the items are still handed out or given back.
             _add(taken, found)
             if found.items:
-                self._ready_tenants.found(turn)
+                self._ready_tenants.note_work(turn)
             else:
                 await self._ready_tenants.put_off(turn, found.due_s)
         except BackendError as error:

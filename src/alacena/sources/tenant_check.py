@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from alacena.engine.base.errors import ArgumentError, TenantMismatchError
+from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show
 from alacena.engine.base.scope import tenant_text
 from alacena.engine.base.surroundings import Surroundings
-from alacena.engine.base.ttl import show
 
 MAX_IDENTIFIER_BYTES: Final = 63
 """Postgres cuts longer names off."""

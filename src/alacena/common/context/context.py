@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator, possible
-from alacena.common.context.load import LoadAccess
+from alacena.common.context.load_access import LoadAccess
 from alacena.common.context.vars import (
     AGENT,
     COLLECTION,
@@ -225,19 +225,19 @@ class Context(LoadAccess):
 
     def get_agent_id(self, validate: bool = False) -> str | None:
         """Returns this context's agent, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
-        return _found("agent_id", self.agent_id, AGENT, validate)
+        return _find_id("agent_id", self.agent_id, AGENT, validate)
 
     def get_conversation_id(self, validate: bool = False) -> str | None:
         """Returns this context's conversation, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
-        return _found("conversation_id", self.conversation_id, CONVERSATION, validate)
+        return _find_id("conversation_id", self.conversation_id, CONVERSATION, validate)
 
     def get_collection_id(self, validate: bool = False) -> str | None:
         """Returns this context's collection, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
-        return _found("collection_id", self.collection_id, COLLECTION, validate)
+        return _find_id("collection_id", self.collection_id, COLLECTION, validate)
 
     def get_user_id(self, validate: bool = False) -> str | None:
         """Returns this context's user, else the ambient one, else ``None`` (with ``validate``: `LookupError`)."""
-        user = _found("user_id", self._user_id, USER, validate)
+        user = _find_id("user_id", self._user_id, USER, validate)
         if user is not None:
             note_reader()
         return user
@@ -286,7 +286,7 @@ def _work_for(tenant_id: str) -> None:
 Surroundings.work_for = staticmethod(_work_for)
 
 
-def _found(name: str, own: OptionalId, variable: Field, validate: bool) -> OptionalId:
+def _find_id(name: str, own: OptionalId, variable: Field, validate: bool) -> OptionalId:
     value = own if own is not None else ambient(variable)
     if value is None and validate:
         msg = f"no {name} was given and none is current: write Context({name}=...)"

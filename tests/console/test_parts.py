@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from alacena.engine.remote.redis.server_facts import NEEDS
-from alacena.ops import doctor_checks as doctor
+from alacena.ops import doctor_checks
 
 STATIC = files("alacena.ops.console").joinpath("static")
 OWN = [
@@ -102,7 +102,7 @@ def test_every_word_of_a_check_and_of_an_explanation_is_translated() -> None:
 
 def test_every_check_has_a_name_in_both_languages() -> None:
     known = {english for english, _ in _templates("CHECKS")}
-    assert {check.name for check in doctor.checks()} | {"coordination", "storing"} <= known
+    assert {check.name for check in doctor_checks.list_checks()} | {"coordination", "storing"} <= known
 
 
 def _pieces(path: Path) -> list[str]:

@@ -57,6 +57,7 @@ async def cache(open_cache: Callable[..., Awaitable[Cache]]) -> Cache:
 
 
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello?"}]}
+EMBEDDED: dict[str, Any] = {"model": "text-embedding-3-small", "input": ["one"]}
 PROMPTED: dict[str, Any] = {
     "model": "claude-next",
     "max_tokens": 100,
@@ -74,7 +75,8 @@ class Coordination:
 
     def __init__(self, provider: Provider, cache: Cache, **options: Any) -> None:
         self.transport = CachingTransport(provider, cache=cache, **{"tenant_id": "acme", **options})
-        self.http = httpx2.AsyncClient(transport=self.transport)
+        # Without a limit: whoever waits for an equal call waits as long as the client says, and tests run beside others.
+        self.http = httpx2.AsyncClient(transport=self.transport, timeout=None)
         self.openai = openai.AsyncOpenAI(api_key="k", http_client=self.http, max_retries=0)
         self.anthropic = anthropic.AsyncAnthropic(api_key="k", http_client=self.http, max_retries=0)
 
@@ -572,6 +574,39 @@ async def test_five_equal_calls_are_one_call_of_the_provider(desk: Coordination,
     assert len(provider.seen) == 1
     assert sorted(told) == ["hit; age=0; tier=flight"] * 4 + ["miss"]
     assert (totals.used, totals.saved, totals.calls) == (27, 4 * 27, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("chat/completions", ASKED), ("chat/completions", {**ASKED, "stream": True}), ("embeddings", EMBEDDED)],
+)
+async def test_who_waits_for_an_equal_call_waits_as_long_as_its_client_says(
+    path: str, body: dict[str, Any], desk: Coordination, provider: Provider
+) -> None:
+    """A client with a limit of a moment, beside one that waits for ever for a provider that does not answer."""
+    provider.hold = asyncio.Event()
+    url = f"https://api.openai.com/v1/{path}"
+    patient = asyncio.create_task(desk.http.post(url, json=body))
+    await provider.arrived.wait()
+    impatient = httpx2.AsyncClient(transport=desk.transport, timeout=0.01)
+    with pytest.raises(httpx2.ReadTimeout, match="an equal call that began before"):
+        await impatient.post(url, json=body)
+    provider.hold.set()
+
+    assert (await patient).status_code == 200
+    assert len(provider.seen) == 1
+
+
+async def test_a_stream_that_stands_still_ends_for_who_waits_no_longer(desk: Coordination, provider: Provider) -> None:
+    provider.pause_before = 2
+    patient = asyncio.create_task(desk.streamed())
+    await provider.paused.wait()
+    impatient = httpx2.AsyncClient(transport=desk.transport, timeout=0.01)
+    with pytest.raises(httpx2.ReadTimeout):
+        await impatient.post("https://api.openai.com/v1/chat/completions", json={**ASKED, "stream": True})
+    provider.go_on.set()
+
+    assert (await patient)[1] == b"".join(says.chat_events(1))
 
 
 async def test_five_equal_streams_are_one_call_and_hear_the_same(desk: Coordination, provider: Provider) -> None:

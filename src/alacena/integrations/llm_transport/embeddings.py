@@ -16,6 +16,7 @@ import msgspec
 
 from alacena.common.cache.sources import skip
 from alacena.integrations.llm_transport.answers import Answer, Ending, UnansweredError, select_headers
+from alacena.integrations.llm_transport.client_timeout import limit
 from alacena.integrations.llm_transport.http import renew
 from alacena.integrations.usage import TokenCounts, read_usage
 
@@ -159,16 +160,22 @@ class EmbeddingExchange:
         if inputs is None:
             return None
         brought = _Brought(job, inputs, self._send, self._accounts)
+
+        async def load(ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+            timeout.stop()
+            return await brought.load(ids)
+
         try:
-            found = await job.cache.load_many(
-                EMBEDDING,
-                inputs.ids,
-                job.scope,
-                brought.load,
-                ttl=job.rules.ttl,
-                tags=job.tags,
-                document_ids=job.document_ids,
-            )
+            async with limit(job.request) as timeout:
+                found = await job.cache.load_many(
+                    EMBEDDING,
+                    inputs.ids,
+                    job.scope,
+                    load,
+                    ttl=job.rules.ttl,
+                    tags=job.tags,
+                    document_ids=job.document_ids,
+                )
         except UnansweredError as error:
             # The provider was asked for fewer inputs than the caller sent, and the answer to these is not understood.
             # The call as it was sent is passed on, so that the caller has an answer to what was asked.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine import Policy
 from alacena.integrations.llm_transport.answers import Answer, UnansweredError, answer_of, judge, select_headers
+from alacena.integrations.llm_transport.client_timeout import limit, limit_each
 from alacena.integrations.llm_transport.http import Stream
 from alacena.integrations.llm_transport.live import Live
 
@@ -50,6 +51,7 @@ class Exchange:
 
         async def load(context: LoadContext) -> dict[str, Any]:
             nonlocal mine
+            timeout.stop()
             response = await self._send(job.request)
             try:
                 body = await response.aread()
@@ -61,7 +63,8 @@ class Exchange:
             return mine.record()
 
         try:
-            found = await self._lookup(job, _id(job), load)
+            async with limit(job.request) as timeout:
+                found = await self._lookup(job, _id(job), load)
         except UnansweredError as error:
             return job.make_failure(error, shared=error.answer is not mine)
         if mine is None or found.source != "loader":
@@ -128,8 +131,11 @@ class Exchange:
         """Returns the response for one listener."""
         is_well = False
         try:
-            # Shielded: the future is of all listeners, and one that is cancelled would cancel it for the others.
-            status, headers = await asyncio.shield(live.head)
+            async with limit(job.request) as timeout:
+                if not joined:
+                    timeout.stop()
+                # Shielded: the future is of all listeners, and one that is cancelled would cancel it for the others.
+                status, headers = await asyncio.shield(live.head)
             is_well = True
         finally:
             if not is_well:
@@ -138,11 +144,12 @@ class Exchange:
         async def close() -> None:
             live.leave(job)
 
-        told = "miss"
+        told, chunks = "miss", live.listen()
         if joined:
+            chunks = limit_each(job.request, chunks)
             told = "hit; age=0; tier=flight" if status == 200 else "miss; tier=flight"
             self._accounts.counts.hits += status == 200
-        return job.response(status, headers, Stream(live.listen(), close), told)
+        return job.response(status, headers, Stream(chunks, close), told)
 
     async def _stream(self, job: Job, key: _Key, live: Live, context: LoadContext) -> dict[str, Any]:
         """Asks the provider, and tells all listeners its events."""

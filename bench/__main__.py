@@ -1,7 +1,7 @@
 """Run the scenarios and show what they found.
 
 python -m bench                                all of them, about a quarter of an hour
-python -m bench --quick                        the order of things, in three minutes
+python -m bench --quick                        the order of things, in five minutes
 python -m bench --bars                         only what memory, misses and a service are judged by, and at the end one
                                                table: question, ours, bar, goal, met
 python -m bench --only redis_hit --only outage --json out.json --chart out.svg

@@ -200,6 +200,19 @@ async def test_entry_is_explained_and_invalidated_by_keyboard_alone(busy: Cache,
     assert await busy.get("document", "d1", "acme", default=MISSING) is MISSING
 
 
+async def test_form_says_what_the_answer_is_about_after_the_way_back(busy: Cache, look: Any) -> None:
+    async with look() as seen:
+        await seen.sign_in()
+        for entry in ("d1", "d2"):
+            await seen.go(f"explain?type=document&id={entry}&tenant=acme", "Facts")
+        assert await seen.page.locator("[name=id]").input_value() == "d2"
+        await seen.page.locator("[name=id]").fill("typed")
+        await seen.page.go_back()
+        await seen.page.wait_for_function("document.querySelector('[name=id]').value === 'd1'")
+        await seen.page.locator("[name=id]").fill("typed")
+        assert await seen.page.locator("[name=id]").input_value() == "typed"
+
+
 async def test_spanish_is_chosen_by_the_browser_and_english_by_hand(busy: Cache, look: Any) -> None:
     async with look(locale="es-ES") as seen:
         await seen.sign_in()

@@ -191,7 +191,7 @@ def _absent(
         )
         return Reason("never", said, "bad")
     silent = others - len(known)
-    rest = f"{silent} of {others} other processes did not answer." if silent else "nobody else is here to ask."
+    rest = f"{silent} of {others} other processes did not answer." if silent else "no other process was asked."
     return Reason("absent", f"Nothing is stored. {_UNKNOWN}this process has not seen it; {rest}", "bad")
 
 

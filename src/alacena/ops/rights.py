@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -64,22 +65,28 @@ async def _of(server: Server, namespace: str) -> list[Finding]:
     }
     user = await server.ask("ACL", "WHOAMI")
     # One who may not ask for a name of its own has one all the same.
-    grant = f"redis-cli ACL SETUSER {user.decode('utf-8', 'replace') if isinstance(user, bytes) else 'USER'}"
+    name = user.decode("utf-8", "replace") if isinstance(user, bytes) else "USER"
     findings = [_describe_right(right, answers, server, namespace) for right, answers in replies.items()]
     return [
-        replace(one, mend=f"{one.mend}: {grant} {_rule(right, one.found, namespace)}") if one.mend else one
+        replace(one, mend=f"{one.mend}: {_grant(name, _rules(right, one.found, namespace))}") if one.mend else one
         for one, right in zip(findings, replies, strict=True)
     ]
 
 
-def _rule(right: str, refusal: str, namespace: str) -> str:
-    """Returns the rule that grants a right: a pattern if the keys or channels were refused, and else the commands.
+def _grant(user: str, rules: Sequence[str]) -> str:
+    # Quoted: a shell would take the | of `+client|tracking` for a pipe, and grant all of CLIENT, and the & of a channel
+    # for work in the background.
+    return shlex.join(("redis-cli", "ACL", "SETUSER", user, *rules))
+
+
+def _rules(right: str, refusal: str, namespace: str) -> Sequence[str]:
+    """Returns the rules that grant a right: a pattern if the keys or channels were refused, and else the commands.
 
     A server refuses a pattern beside one that allows everything, so both are not given at once.
     """
     if "permissions to access" not in refusal:
-        return _RULES[right]
-    return f"{'&' if 'channel' in refusal else '~'}{namespace}:*"
+        return _RULES[right].split()
+    return (f"{'&' if 'channel' in refusal else '~'}{namespace}:*",)
 
 
 def _describe_right(right: str, answers: Sequence[object], server: Server, namespace: str) -> Finding:

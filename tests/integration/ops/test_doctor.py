@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -191,7 +192,16 @@ def test_channels_that_are_missing_are_named(start_redis, findings):
 
     assert found["right: channels"]["state"] == "warn"
     assert found["right: subscribe"]["state"] == "warn"
-    assert found["right: channels"]["mend"].endswith("redis-cli ACL SETUSER app &alacena:*")
+    assert found["right: channels"]["mend"].endswith("redis-cli ACL SETUSER app '&alacena:*'")
+
+
+def test_a_command_that_mends_says_to_a_shell_what_it_says_to_the_server(start_redis, findings):
+    server = start_redis(users=["app on >pw ~* &* +@all -client +client|setname +client|setinfo"], tcp=True)
+    found = findings(f"redis://app:pw@127.0.0.1:{server.port}", code=0)
+
+    command = shlex.split(found["right: tracking"]["mend"].partition("redis-cli ")[2])
+    assert command == ["ACL", "SETUSER", "app", "+client|tracking"]
+    assert "'+client|tracking'" in found["right: tracking"]["mend"]
 
 
 def test_a_replica_is_no_server_for_a_cache(start_redis, findings):

@@ -293,7 +293,7 @@ const REASONS = [
   ['Never stored, as far as is known: the server has nothing, and none of the {} processes that were asked remembers it. One that has ended, or has forgotten it for others, may have stored it.', 'Nunca se guardó, que se sepa: el servidor no tiene nada, y ninguno de los {} procesos consultados lo recuerda. Pudo guardarlo uno que ya acabó, o que lo ha olvidado por otros.'],
   ['Nothing is stored. {}this process has not seen it; {}', 'No hay nada guardado. {}este proceso no lo ha visto; {}'],
   ['It was never stored, has expired, was evicted, was deleted, or was refused (too large, or invalidated while it was loaded). The server keeps no note of which, and ', 'Nunca se guardó, ha caducado, se desalojó, se borró o se rechazó (demasiado grande, o invalidado mientras se cargaba). El servidor no anota cuál de ellas, y '],
-  ['nobody else is here to ask.', 'aquí no hay nadie más a quien preguntar.'],
+  ['no other process was asked.', 'no se preguntó a ningún otro proceso.'],
   ['{} of {} other processes did not answer.', '{} de {} procesos más no respondieron.'],
   ['Expired {} ago, as {} saw it.', 'Caducó hace {}, según lo vio {}.'],
   ['Invalidated or deleted, as {} saw it {} ago: by its own name, or with something that is noted no more.', 'Invalidado o borrado, según lo vio {} hace {}: por su propio nombre, o con algo que ya no está anotado.'],

@@ -89,11 +89,18 @@ function Overview() {
 // Without the server a process knows its own figures only: they must not be taken for everybody's.
 const Alone = ({ data }) => (data.alone ? html`<p class="notice bad" role="status">${t('alone')} ${inWords(say)(data.alone)}</p>` : null)
 
+// What is typed counts until the address changes, as with Back: then the form says what the answer is about.
+function useFields(parameters) {
+  const address = JSON.stringify(parameters)
+  const [typed, setTyped] = useState({ address, fields: parameters })
+  return [typed.address === address ? typed.fields : parameters, (fields) => setTyped({ address, fields })]
+}
+
 const TENANT_COLUMNS = ['entries', 'bytes', 'hits', 'misses', 'loads', 'load_failures', 'evictions', 'expirations']
 
 function Tenants() {
   const { parameters } = here()
-  const [given, setGiven] = useState(parameters)
+  const [given, setGiven] = useFields(parameters)
   const state = useLive('tenants', parameters, { everyMs: 5_000 })
   const columns = TENANT_COLUMNS.map((key) => ({ key, label: t(key), number: true, show: key === 'bytes' ? size : (value) => number(value) }))
   const form = html`<form class="fields" onSubmit=${(event) => { event.preventDefault(); go('tenants', given) }}>
@@ -112,7 +119,7 @@ const PARTS = [['type', 'type', true], ['id', 'id', true], ['tenant', 'tenant', 
 
 function Explain({ about }) {
   const { parameters } = here()
-  const [given, setGiven] = useState(parameters)
+  const [given, setGiven] = useFields(parameters)
   const ready = Boolean(parameters.type && parameters.id && parameters.tenant)
   const state = useLive('explain', parameters, { on: ready, everyMs: 10_000 }) // each asks every process
   const action = useAction()
@@ -192,7 +199,7 @@ function Letters({ tenant, queue, about }) {
 
 function Tokens() {
   const { parameters } = here()
-  const [given, setGiven] = useState(parameters)
+  const [given, setGiven] = useFields(parameters)
   const state = useLive('tokens', parameters, { on: Boolean(parameters.tenant), everyMs: 5_000 })
   const put = (name) => (event) => setGiven({ ...given, [name]: event.target.value })
   const found = state.data?.data

@@ -265,7 +265,7 @@ const REASONS = [
   ['What is stored is that the source has nothing. {}', 'Lo guardado es que el origen no tiene nada. {}'],
   ['Fresh for ever, served from Redis.', 'Vigente para siempre, servido desde Redis.'],
   ['Fresh for {}, served from Redis.', 'Vigente durante {}, servido desde Redis.'],
-  ['{} It is kept as stale: served only while it is renewed, or if its source fails.', '{} Se guarda como caducado: solo se sirve mientras se renueva, o si falla su origen.'],
+  ['{} It is kept as stale: served only while it is renewed, or if its source fails.', '{} Se guarda como respaldo: solo se sirve mientras se renueva, o si falla su origen.'],
   ['Expired {} ago.', 'Caducó hace {}.'],
   ['Expired.', 'Caducado.'],
   ['Nothing is stored yet.', 'Aún no hay nada guardado.'],

@@ -291,7 +291,9 @@ def test_call_that_is_logged_where_nobody_is_ambient_counts_for_whom_it_was_made
             logger.log_pre_api_call("m", [], call)
         for _ in range(2):
             now = datetime.now(UTC)
-            logger.log_success_event(call, _answer(ModelResponse(id="a", choices=[{"message": {}}]), 1), now, now)
+            logger.log_success_event(
+                call, _answer(ModelResponse(id="chatcmpl-a1b2c3d4e5f6", choices=[{"message": {}}]), 1), now, now
+            )
 
         async def totals() -> Any:
             return await bridge.cache.ledger.totals("acme")

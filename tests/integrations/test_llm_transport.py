@@ -609,6 +609,20 @@ async def test_a_stream_that_stands_still_ends_for_who_waits_no_longer(desk: Coo
     assert (await patient)[1] == b"".join(says.chat_events(1))
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_bytes_can_be_passed_on_as_they_come(streams: bool, desk: Coordination) -> None:
+    """A proxy in front of the provider sends raw bytes on, of a miss and of a hit alike."""
+    bodies = []
+    for _ in range(2):
+        body = {**ASKED, "stream": streams}
+        async with desk.http.stream("POST", "https://api.openai.com/v1/chat/completions", json=body) as response:
+            bodies.append((response.headers[HEADER][:4], b"".join([chunk async for chunk in response.aiter_raw()])))
+    (first, one), (second, other) = bodies
+
+    assert (first, second) == ("miss", "hit;")
+    assert one == other != b""
+
+
 async def test_five_equal_streams_are_one_call_and_hear_the_same(desk: Coordination, provider: Provider) -> None:
     provider.pause_before = 2
     early = [asyncio.create_task(desk.streamed()) for _ in range(3)]

@@ -76,10 +76,11 @@ def library_of(request: Request) -> ModuleType:
 
 def respond(request: Request, status: int, headers: Headers, body: bytes | Stream) -> Any:
     """Returns a response of the library of the request."""
-    response = library_of(request).Response
-    if isinstance(body, Stream):
-        return response(status, headers=headers, stream=body, request=request)
-    return response(status, headers=headers, content=body, request=request)
+    library = library_of(request)
+    if isinstance(body, bytes):
+        # Not as content, which counts as read at once: who streams an answer on reads its bytes as they came.
+        headers, body = [*headers, ("content-length", str(len(body)))], library.ByteStream(body)
+    return library.Response(status, headers=headers, stream=body, request=request)
 
 
 def renew(request: Request, body: bytes) -> Any:

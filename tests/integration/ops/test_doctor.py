@@ -174,7 +174,7 @@ def test_a_right_that_is_missing_is_named_with_what_grants_it(right, start_redis
     assert found["right: read"]["state"] == "pass"
     # What it says is done: then it is well.
     _, command = found[f"right: {right}"]["mend"].split("redis-cli ")
-    server.call(*command.split())
+    server.call(*shlex.split(command))
     assert findings(f"redis://app:pw@127.0.0.1:{server.port}", code=0)[f"right: {right}"]["state"] == "pass"
 
 

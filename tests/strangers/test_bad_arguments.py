@@ -38,6 +38,7 @@ from alacena.engine import (
     Settings,
     SystemEnvironment,
 )
+from alacena.engine.base.errors import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ DEADLINE_S = 60.0
 LONG = "x" * 1_000_000
 MOST_SAID, MOST_QUOTED = 1_000, 200
 """Characters of a message, and of an argument in it."""
+
+
 ODD: tuple[Any, ...] = (
     None, "", "\0", "\ud800", LONG, b"x", True, 0, -1, 5, 10**400, 1.5, float("nan"), float("inf"),
     Decimal("1.5"), Decimal("nan"), [], [None], [[]], ["\ud800"], ("a",), {"a"}, {}, {1: None}, {"a": object()},
@@ -292,7 +295,7 @@ async def sweep(door: Any) -> list[str]:
         for parameter, value, args, kwargs in calls_of(name, verb):
             fault = fault_of(await outcome_of(verb, args, kwargs))
             if fault is not None and not TOLERATED.keys() & {(name, parameter), (name, "*")}:
-                faults.setdefault(f"{name}({parameter}): {fault}", []).append(f"{value!r:.20}")
+                faults.setdefault(f"{name}({parameter}): {fault}", []).append(f"{show(value):.20}")
     return [f"{fault} <- {', '.join(values)}" for fault, values in faults.items()]
 
 
@@ -416,7 +419,7 @@ async def test_a_configuration_refuses_what_it_cannot_take() -> None:
         configure_supabase()
 
 
-@pytest.mark.parametrize("value", ODD, ids=lambda value: f"{value!r:.20}")
+@pytest.mark.parametrize("value", ODD, ids=lambda value: f"{show(value):.20}")
 async def test_a_close_with_an_odd_time_refuses_it_or_ends(value: Any) -> None:
     cache = await Cache(Settings()).open()
     fault = fault_of(await outcome_of(cache.close, (), {"timeout_s": value}))
@@ -532,3 +535,19 @@ async def test_a_name_that_no_utf8_carries_keeps_no_process_from_being_seen(
     assert caplog.records == []
     with pytest.raises(alacena.SettingsError, match="process_name: holds a lone surrogate"):
         Settings(process_name="\ud800")
+
+
+class Detached:
+    """An object of the application's that cannot be shown, as a row whose session is closed."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("the session is closed")
+
+
+async def test_an_id_that_cannot_be_shown_is_refused_all_the_same(cache: Cache) -> None:
+    for refused in (
+        cache.get("document", Detached(), "acme"),  # type: ignore[arg-type]
+        cache.set("document", "d1", 1, Detached()),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InvalidKeyError, match="a Detached that cannot be shown"):
+            await refused

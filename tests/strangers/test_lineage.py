@@ -477,6 +477,7 @@ def test_documents_are_looked_for_within_bounds() -> None:
 
 UNKNOWN: dict[str, Any] = {
     "an id that cannot be read": {"document_id": dt.date(2026, 1, 1)},
+    "an id that no integer holds": {"document_id": Decimal("1e999999")},
     "deeper than is looked": functools.reduce(lambda inner, _: [inner], range(50), {"document_id": "d"}),
     "JSON text too long to be read": json.dumps({"document_id": "d", "text": "x" * 1_000_000}),
 }

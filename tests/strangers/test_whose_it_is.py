@@ -40,9 +40,9 @@ from alacena.common.context import (
 from alacena.common.db import close_supabase_clients, configure_supabase
 from alacena.engine import Cache, Scope
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
+from alacena.sources.call_arguments import check_tenant
 from alacena.sources.postgres import row_loader
 from alacena.sources.storage import StorageDownloads
-from alacena.sources.tenant_check import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -42,7 +42,7 @@ _MOST_AT_ONCE: Final = 1_000
 _LETTERS_AT_ONCE: Final = 1_000
 _MOST_REASON: Final = 1_000
 _IS_DEAD: Final = 3
-"""What the script answers if an item that was given back had no attempt left."""
+"""The answer of the script if an item that was given back had no attempt left."""
 _UNREADABLE_FACTOR: Final = 8
 _UNREADABLE_MOST_S: Final = 300.0
 

@@ -27,7 +27,7 @@ _CUT: Final = frozenset(
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "status")
 _CALLS: Final = ("tool_calls", "invalid_tool_calls")
 _MORE: Final = ("audio", "function_call", "refusal", "tool_calls")
-_THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "redacted_thinking", "thinking"})
+THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "redacted_thinking", "thinking"})
 
 
 def is_cut(reason: object) -> bool:
@@ -40,7 +40,7 @@ def says_something(content: object) -> bool:
     if isinstance(content, str):
         return bool(content.strip())
     if isinstance(content, dict):
-        if content.get("type") in _THOUGHTS:
+        if content.get("type") in THOUGHTS:
             return False
         return says_something(content["text"]) if "text" in content else bool(content)
     return isinstance(content, list) and any(map(says_something, content))

@@ -181,7 +181,7 @@ class LangChainCache(BaseCache):
         self._access.call_now(lambda cache: cache.invalidate(scope, self._data_type), "LangChainCache.clear")
 
     def _write(self, generations: Sequence[Generation]) -> bytes | None:
-        # What was cut short, and what says nothing, is for its own caller: another call may do better.
+        # An answer that was cut short, or says nothing, is for its own caller: another call may do better.
         return dump_objects(list(generations), self._allowed) if all(map(is_whole, generations)) else None
 
     def _read(self, stored: bytes | None) -> list[Generation] | None:

@@ -13,7 +13,7 @@ import msgspec
 from alacena.engine.base.arguments import check_part, exact, finite_seconds, text_id
 from alacena.engine.base.errors import ArgumentError, SettingsError
 from alacena.engine.base.scope import identifier
-from alacena.sources.tenant_check import check_name, check_tenant, split_name
+from alacena.sources.call_arguments import check_name, check_tenant, split_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.base.arguments import check_part, text_id
 from alacena.engine.base.errors import SettingsError
 from alacena.engine.base.scope import identifier
+from alacena.sources.call_arguments import check_name, check_tenant, split_name
 from alacena.sources.postgres import CLAIMS
-from alacena.sources.tenant_check import check_name, check_tenant, split_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

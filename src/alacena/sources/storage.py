@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from alacena.engine.base.errors import InvalidKeyError, SettingsError, UsageError, show
 from alacena.engine.base.scope import identifier
-from alacena.sources.tenant_check import check_tenant
+from alacena.sources.call_arguments import check_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

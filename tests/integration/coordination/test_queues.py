@@ -19,7 +19,7 @@ from tests.integration.coordination.stand import LossyStore, PlainKeys
 from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
-    from alacena.coordination.item import Item, QueueStats
+    from alacena.coordination.item import DeadLetter, Item, QueueStats
     from alacena.coordination.queue import Queue
 
 
@@ -140,18 +140,23 @@ async def test_the_last_attempt_leads_to_the_dead_letters_with_its_reason(queue:
     assert (await _law(queue)).acked == 1
 
 
+async def _dead_letter(queue: Queue) -> DeadLetter:
+    """Returns the one dead letter of a queue, as soon as the last lease has run out."""
+
+    async def is_dead() -> bool:
+        await queue.reserve()
+        return (await _law(queue)).dead == 1
+
+    await until(is_dead)
+    [letter] = await queue.dead()
+    return letter
+
+
 async def test_a_worker_that_dies_each_time_leads_to_the_dead_letters_too(queue: Queue) -> None:
     await queue.push("v")
     for _ in range(3):
         assert await queue.reserve(wait_s=60, visibility_s=0.01)
-
-    async def dead() -> bool:
-        await queue.reserve()
-        return (await _law(queue)).dead == 1
-
-    await until(dead)
-    [letter] = await queue.dead()
-    assert letter.reason == "the lease ran out on the last attempt"
+    assert (await _dead_letter(queue)).reason == "the lease ran out on the last attempt"
 
 
 async def test_a_letter_of_a_worker_that_died_names_what_an_earlier_attempt_said_besides(queue: Queue) -> None:
@@ -160,14 +165,7 @@ async def test_a_letter_of_a_worker_that_died_names_what_an_earlier_attempt_said
     await item.nack(reason="busy")
     for _ in range(2):
         assert await queue.reserve(wait_s=60, visibility_s=0.01)
-
-    async def dead() -> bool:
-        await queue.reserve()
-        return (await _law(queue)).dead == 1
-
-    await until(dead)
-    [letter] = await queue.dead()
-    assert letter.reason == "the lease ran out on the last attempt; an earlier one: busy"
+    assert (await _dead_letter(queue)).reason == "the lease ran out on the last attempt; an earlier one: busy"
 
 
 async def test_dead_letters_are_discarded_or_replayed_all_together(queue: Queue) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.keys import DocumentId
 
 _RELATED = frozenset({"data_type", "resource_id", "agent_id", "conversation_id", "collection_id"})
-"""What a dict of `invalidate_coordinated` may name."""
+"""The names that a dict of `invalidate_coordinated` may have."""
 
 
 async def invalidate_resource_cache(

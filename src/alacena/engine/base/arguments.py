@@ -120,7 +120,7 @@ def milliseconds(seconds: float, name: str, *, least: int = 1) -> int:
     """Returns a duration for the server, in whole milliseconds.
 
     Raises:
-        ValueError: It is not a finite number of at least ``least`` milliseconds.
+        ArgumentError: It is not a finite number of at least ``least`` milliseconds.
     """
     number = real_number(seconds)
     # NaN compares false to everything: only a negated range refuses it.
@@ -136,7 +136,7 @@ def wait_seconds(wait_s: float, name: str = "wait_s") -> float:
     """Returns the length of a wait: 0 or less is not at all.
 
     Raises:
-        ValueError: It is no number of seconds.
+        ArgumentError: It is no number of seconds.
     """
     number = real_number(wait_s)
     if number is None or math.isnan(number):
@@ -162,7 +162,7 @@ def exact(given: Any, name: str, *, least: int | None = None, most: int | None =
     """Returns an amount that the server counts exactly.
 
     Raises:
-        ValueError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least`` or above ``most``.
+        ArgumentError: It is not an integer, leaves ±(2^53 - 1), or is less than ``least`` or above ``most``.
     """
     if isinstance(given, bool) or not isinstance(given, Integral):
         # One kind of error for bad amounts.

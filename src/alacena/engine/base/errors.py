@@ -45,7 +45,7 @@ def show(value: object) -> str:
     """Returns a value for a message: short, whatever it is."""
     try:
         words = repr(value)
-    except ValueError:  # an integer of too many digits
+    except Exception:  # noqa: BLE001 - an integer of too many digits, or code of the application's, as of a row that is detached
         return f"a {type(value).__name__} that cannot be shown"
     return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
 
@@ -64,7 +64,7 @@ class UsageError(AlacenaError):
     """
 
     _MESSAGE: ClassVar[str] = ""
-    """What a class that always means the same says. Not taken from its docstring, which ``python -OO`` leaves out."""
+    """The message of a class that always means the same. Not taken from its docstring, which ``python -OO`` leaves out."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(self._MESSAGE if message is None else message)

@@ -56,7 +56,7 @@ _LONGEST_JSON: Final = 1_000_000
 _FIELD_NAMES: Final = frozenset((*_FIELDS, *_METADATA, _RELATIONS))
 _TEXTS: Final = (str, bytes, UUID)
 _NO_IDS: Final = (type(None), str, bool, float, Decimal, list, tuple)
-"""What stands in the field of an id for none: nothing, a blank, a number that is not there."""
+"""Values in the field of an id that stand for none: nothing, a blank, a number that is not there."""
 _DEEPEST_IDS: Final = 4
 _SIZED: Final = frozenset({list, tuple, set, frozenset, type({}.values())})
 _LEAVES: Final = frozenset({str, bytes, bytearray, int, float, bool, complex, type(None)})
@@ -138,7 +138,7 @@ def tags_of_each(
 
     Raises:
         InvalidKeyError: As for :func:`name_tags`.
-        ValueError: Documents are named for an id that is not among the resources.
+        ArgumentError: Documents are named for an id that is not among the resources.
     """
     if not isinstance(document_ids, Mapping):
         given = name_tags(tags, document_ids)
@@ -163,12 +163,12 @@ def list_dependencies(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[s
         tags: Tags known besides.
     """
     search = None if _names_nothing(value) else _search(value)
-    names = tuple(tags)
-    if search is not None and search.found:
-        names += tuple(map(document_tag, search.found))
-    # What was not looked at, or could not be read, may name any document: the value ends with every one.
+    # A part that was not looked at, or an id that cannot be read, may name any document: the value ends with every one.
     if search is not None and search.names_unknown:
         return (MANY,)
+    names = tuple(tags)
+    if search is not None:
+        names += tuple(map(document_tag, search.found))
     collection_id = key.ident[5] if len(key.ident) > 3 else None
     of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
     if of_collection and not any(name.startswith("document:") for name in names):
@@ -319,6 +319,7 @@ class _Search:
                 return inside
             return list(islice(inside, max(self.left, 0) + 1))
         except Exception:  # noqa: BLE001 - code of the value's own runs, and the value was paid for
+            self._has_unreadable = True
             return None
 
     def _inside(self, holder: Any) -> Collection[Any] | None:

@@ -10,7 +10,7 @@ from numbers import Integral
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, UsageError, show
 
 SYSTEM_TENANT: Final = "system"
 """The reserved tenant of what belongs to no tenant."""
@@ -54,7 +54,7 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, Integral) and not _is_bool(value):
         return int.__repr__(int(value))
     raise InvalidKeyError(
-        f"{name} must be a string, an int, a UUID or a member of an Enum, not {type(value).__name__}: {value!r:.80}"
+        f"{name} must be a string, an int, a UUID or a member of an Enum, not {type(value).__name__}: {show(value)}"
     )
 
 
@@ -133,7 +133,7 @@ def check_pairs(resources: Iterable[object], order: str) -> None:
     """
     for resource in resources:
         if not isinstance(resource, tuple | list) or len(resource) != 2:
-            raise InvalidKeyError(f"{resource!r:.80} is no pair of data type and id: write {order}")
+            raise InvalidKeyError(f"{show(resource)} is no pair of data type and id: write {order}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from alacena.integrations.endings import THOUGHTS, says_something
 from alacena.integrations.usage import TokenCounts, read_usage
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _TOOL_ITEMS: Final = frozenset(
 )
 _CONTENT: Final = ("content", "text", "refusal", "tool_calls", "function_call", "audio")
 """The fields of a choice that are an answer; thoughts alone are none."""
-_THOUGHTS: Final = frozenset({"reasoning", "thinking", "redacted_thinking"})
 _USUAL_TIERS: Final = frozenset({"", "default", "standard", "auto"})
 _LAST_EVENTS: Final = (b"[DONE]", b"message_stop", b"response.completed")
 _LONGEST_LAST_EVENT: Final = max(map(len, _LAST_EVENTS))
@@ -180,18 +180,14 @@ class LastEvent:
         self._tail = text[-_LONGEST_LAST_EVENT:]
 
 
-def _says_something(content: object) -> bool:
-    return bool(content.strip()) if isinstance(content, str) else bool(content)
-
-
 def _holds_something(item: dict[str, Any]) -> bool:
     """Returns whether an item of an answer is more than thoughts and empty text: part of it, or of what it holds."""
-    if item.get("type") in _THOUGHTS:
+    if item.get("type") in THOUGHTS:
         return False
     if isinstance(parts := item.get("content"), list):
         return any(map(_holds_something, parts))
     said = [item[name] for name in ("text", "refusal") if name in item]
-    return any(map(_says_something, said)) if said else True
+    return any(map(says_something, said)) if said else True
 
 
 @dataclass(slots=True)
@@ -261,7 +257,7 @@ class _Told:
             self.ends[index] = choice.get("finish_reason") or self.ends.get(index)
             self.has_failed = self.has_failed or bool(choice.get("error"))
             said = choice.get(where) or choice
-            self.has_content = self.has_content or any(map(_says_something, map(said.get, _CONTENT)))
+            self.has_content = self.has_content or any(map(says_something, map(said.get, _CONTENT)))
             self.calls_tool = self.calls_tool or bool(said.get("tool_calls") or said.get("function_call"))
 
     def _read_items(self, items: Iterable[dict[str, Any]]) -> None:
@@ -282,7 +278,7 @@ class _Told:
         elif kind == "content_block_start":
             self._read_items([event["content_block"]])
         elif kind == "content_block_delta":
-            self.has_content = self.has_content or _says_something(event["delta"].get("text"))
+            self.has_content = self.has_content or says_something(event["delta"].get("text"))
         elif kind == "message_delta":
             self.ends[0] = event["delta"].get("stop_reason") or self.ends.get(0)
             self._read_names({"usage": event.get("usage")})  # counted from the start: the last one holds

@@ -20,7 +20,7 @@ Key: TypeAlias = str | bytes
 SLOTS = 16_384
 
 _NO_HOST: Final = ("", "?")
-"""What a server calls one that does not know its own name: the map of slots, asked for next, may know it by its IP."""
+"""The host of a server that does not know its own name, as that one gives it; the map of slots may know its IP."""
 
 
 def slot_of(key: Key) -> int:

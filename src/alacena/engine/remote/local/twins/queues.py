@@ -198,7 +198,7 @@ def _list_held(server: TwinServer, data: bytes, token: bytes, wanted: int) -> li
 def _reap(server: TwinServer, data: bytes, ready: bytes, dead: bytes, item: bytes, limit: int) -> None:
     server.call("HDEL", data, b"k:" + server.call("HGET", data, b"o:" + item), b"o:" + item)
     if server.number("HGET", data, b"n:" + item) >= limit:
-        # What an earlier attempt said is not why this one failed: its process may have been killed.
+        # The words of an earlier attempt are not why this one failed: its process may have been killed.
         before = server.call("HGET", data, b"x:" + item)
         server.call("HSET", data, b"x:" + item, _LAST if before is None else _LAST + b"; an earlier one: " + before)
         server.call("ZADD", dead, server.now_ms, item)

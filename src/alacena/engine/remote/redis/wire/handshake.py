@@ -86,7 +86,7 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address,
         try:
             await loop.create_connection(factory, **where, ssl=access.tls, server_hostname=name)
         except asyncio.CancelledError as error:
-            # Who limits the time has a TimeoutError without a word: a server that speaks no TLS waits for the end of a line.
+            # A time limit gives a TimeoutError without a word: a server that speaks no TLS waits for the end of a line.
             if access.tls is not None:
                 error.add_note(_NO_HANDSHAKE)
             raise
@@ -95,7 +95,7 @@ async def open_socket(factory: Callable[[], asyncio.Protocol], address: Address,
     except (TimeoutError, ssl.SSLError):  # these say in words what is wrong
         raise
     except OSError as error:
-        # What asyncio says of it are numbers and tuples.
+        # asyncio says numbers and tuples of it.
         number = _CALLED.search(str(error))
         why = os.strerror(int(number[1])) if number else error.strerror or str(error)
         raise ConnectionError(f"{address} cannot be reached: {why}") from error

@@ -1,4 +1,4 @@
-"""The tenant of a source's call, which must be the one that the running code works for."""
+"""Checks of the arguments of a source's call: names that Postgres can have, and the tenant that the running code works for."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from alacena import Cache, Settings
-from alacena.ops.fleet import fresh_snapshots
+from alacena.ops.fleet_report import fresh_snapshots
 from proving.reliability.crew import crew
 from proving.servers.redis_server import RedisServer
 

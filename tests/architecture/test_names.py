@@ -3,7 +3,7 @@
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.architecture.trees import tree_of
@@ -16,6 +16,15 @@ SAME_NAME = {
     "TenantMiddleware": "one a framework: `integrations.asgi` and `integrations.taskiq`, each found by its module"
 }
 """Class names that may stand twice, and why."""
+
+SAME_MODULE_NAME = {
+    "cache": "`common.cache` is the path from which the guide's code imports",
+    "constants": "`common.core.constants` is the path from which the guide's code imports the constants of `alacena`",
+    "coordination": "`engine.api.coordination` is `Coordination`: what a cache has of the folder of that name",
+    "ledger": "`sources.ledger` is the path from which applications import `PostgresAuthority`",
+    "usage": "`integrations.usage` is the path from which applications import `read_usage`",
+}
+"""Module names that may stand in two folders, and why."""
 
 OLD_WORDS: dict[str, set[str]] = {
     "aboard": set(),
@@ -152,6 +161,34 @@ def test_a_class_name_stands_once() -> None:
                 found[node.name].append(f"{path.relative_to(SOURCE)}:{node.lineno}")
 
     assert {name: places for name, places in found.items() if len(places) > 1 and name not in SAME_NAME} == {}
+
+
+def homonyms(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """Modules and folders of one name, by that name. The main module of a folder may be named as the folder is."""
+    found: dict[str, set[Path]] = defaultdict(set)
+    for path in paths:
+        if path.name == "__init__.py":
+            found[path.parent.name].add(path.parent)
+        elif path.stem != path.parent.name:
+            found[path.stem].add(path)
+        else:
+            found[path.stem].add(path.parent)
+    return {name: sorted(map(str, places)) for name, places in found.items() if len(places) > 1}
+
+
+def test_a_module_name_stands_once() -> None:
+    found = homonyms(path.relative_to(SOURCE.parent) for path in SOURCE.rglob("*.py"))
+
+    assert {name: places for name, places in found.items() if name not in SAME_MODULE_NAME} == {}, (
+        "name each as its main class is, so that somebody who opens it knows which it is"
+    )
+    assert set(SAME_MODULE_NAME) == set(found), "an exception that is not needed any more"
+
+
+def test_a_second_module_of_a_name_is_found() -> None:
+    paths = ["a/locks.py", "b/locks.py", "ledger/__init__.py", "ledger/ledger.py", "c/a/__init__.py", "a/__init__.py"]
+
+    assert homonyms(map(Path, paths)) == {"locks": ["a/locks.py", "b/locks.py"], "a": ["a", "c/a"]}
 
 
 def test_words_that_were_given_up_do_not_come_back() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from alacena import Cache, Settings
-from alacena.ops import fleet
+from alacena.ops import fleet_report
 from alacena.ops.console import console_app
 from proving.reliability.crew import crew
 from tests.waiting import until
@@ -35,16 +35,16 @@ async def test_one_of_three_is_killed(valkey_server: RedisServer) -> None:
                 return await summed() == 3 and len(await cache.find_locks()) == 3
 
             await until(all_three)
-            assert (await fleet.fleet(cache)).code == 0
+            assert (await fleet_report.fleet(cache)).code == 0
             members[0].kill()
 
             async def missed() -> bool:
-                return await summed() == 2 and (await fleet.fleet(cache)).data["silent"] == 1
+                return await summed() == 2 and (await fleet_report.fleet(cache)).data["silent"] == 1
 
             # Two and a half of its periods, and room for a busy machine: no minute for which the dead stay listed.
             async with asyncio.timeout(30):
                 await until(missed)
-            assert (await fleet.fleet(cache)).code == 1
+            assert (await fleet_report.fleet(cache)).code == 1
             listed = (await console.get("/api/fleet")).json()["processes"]
             assert sorted(one["is_stale"] for one in listed) == [False, False, True]
             locks = (await console.get("/api/locks")).json()["data"]["locks"]

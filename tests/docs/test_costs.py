@@ -36,7 +36,7 @@ from alacena.coordination.locks import Locks
 from alacena.coordination.queue import Queue
 from alacena.coordination.queues import Queues
 from alacena.coordination.sets import Sets
-from alacena.engine.writing.reading import Reading
+from alacena.engine.writing.source_reading import Reading
 from alacena.ledger.ledger import Ledger
 from tests.waiting import until
 

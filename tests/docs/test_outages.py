@@ -21,7 +21,7 @@ from alacena.coordination.budgets import Budget
 from alacena.coordination.flags import Flags
 from alacena.coordination.lock import Lock
 from alacena.coordination.queue import Queue
-from alacena.engine.writing.reading import Reading
+from alacena.engine.writing.source_reading import Reading
 from tests.waiting import until
 
 if TYPE_CHECKING:

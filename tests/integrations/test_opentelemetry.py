@@ -14,8 +14,8 @@ pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from alacena.integrations.metrics import METRICS, TENANT_METRICS
 from alacena.integrations.opentelemetry import observe_cache
+from alacena.integrations.snapshot_metrics import METRICS, TENANT_METRICS
 from tests.waiting import until
 
 if TYPE_CHECKING:

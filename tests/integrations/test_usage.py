@@ -14,7 +14,7 @@ from openai.types import CompletionUsage
 from openai.types.create_embedding_response import Usage as EmbeddingUsage
 from openai.types.responses import ResponseUsage
 
-from alacena.common.usage import read_parts
+from alacena.common.token_counts import read_parts
 from alacena.integrations.prices import GenaiPrices, ModelPrice, PriceTable, known_prices
 from alacena.integrations.usage import TokenCounts, read_usage
 from tests.integrations import provider as says

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
-from alacena.engine.remote.local.generic import type_name
+from alacena.engine.remote.local.key_commands import type_name
 from alacena.engine.remote.local.keyspace import OK, Keyspace, command, integer, no_keys
 from alacena.engine.remote.local.sorted_set import SortedSet
-from alacena.engine.remote.local.sorted_sets import parse_bound
+from alacena.engine.remote.local.sorted_set_commands import parse_bound
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from alacena import CacheManager, UsageError, configure
-from alacena.common.db.settings import SupabaseSettings
+from alacena.common.db.supabase_settings import SupabaseSettings
 from alacena.engine import Cache, Keyring, Policy, Settings, SettingsError
 from alacena.engine.remote.redis.endpoint import Endpoint
 from alacena.sources.ledger import PostgresAuthority

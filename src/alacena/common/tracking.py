@@ -10,7 +10,7 @@ from alacena.common import runtime
 from alacena.common.cache.metrics import METRICS, track_cache_metrics, track_chunk_cache_metrics
 from alacena.common.cache.tenancy import tenant_of
 from alacena.common.context.vars import get_current_agent_id, get_current_conversation_id
-from alacena.common.usage import read_parts
+from alacena.common.token_counts import read_parts
 from alacena.constants import (
     OPERATION_AGENT_CHAT,
     OPERATION_AGENT_FLOW,

@@ -13,7 +13,7 @@ from alacena.engine.base.scope import tenant_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from alacena.engine.codec.elements import ElementCipher
+    from alacena.engine.codec.element_cipher import ElementCipher
 
 
 @dataclass(frozen=True, slots=True)

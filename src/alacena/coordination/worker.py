@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.coordination_context import pause_s
+from alacena.coordination.failure_streak import FailureStreak
 from alacena.coordination.item_source import give_back
 from alacena.coordination.queue import Queue
-from alacena.coordination.trouble import Trouble
 from alacena.engine.base.arguments import exact, finite_seconds, milliseconds, wait_seconds
 from alacena.engine.base.errors import (
     AlacenaError,
@@ -165,7 +165,7 @@ class Worker:
         self._jobs: set[_Job] = set()
         self._stopping = asyncio.Event()
         of = f" of queue {source.name!r} of tenant {source.tenant_id!r}" if isinstance(source, Queue) else ""
-        self._trouble = Trouble(
+        self._trouble = FailureStreak(
             f"a worker{of} takes no items", "it asks again by itself", health=port.health, part="worker"
         )
 

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from alacena.engine.loading.load import LoadContext as LoadContext
     from alacena.engine.loading.one_shot import collected as collected
     from alacena.engine.reading.claim import Claim as Claim
-    from alacena.engine.writing.reading import Reading as Reading
+    from alacena.engine.writing.source_reading import Reading as Reading
     from alacena.ledger.ledger import Authority as Authority
 
 _MODULES = {
@@ -121,7 +121,7 @@ _MODULES = {
     "OneShotValueError": "alacena.engine.base.errors",
     "OutcomeUnknownError": "alacena.engine.base.errors",
     "Policy": "alacena.engine.base.policy",
-    "Reading": "alacena.engine.writing.reading",
+    "Reading": "alacena.engine.writing.source_reading",
     "Row": "alacena.engine.base.snapshot",
     "SYSTEM_TENANT": "alacena.engine.base.scope",
     "Scope": "alacena.engine.base.scope",

@@ -13,11 +13,11 @@ from alacena.engine.base.arguments import list_of
 from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.ambient_scope import digest, reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.cached_vectors import CachedVectors
 from alacena.integrations.endings import is_whole
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.usage import read_usage
-from alacena.integrations.vectors import CachedVectors
 
 with require_extra("alacena.integrations.langchain", "langchain", ("langchain-core", "1.8", "2")):
     from langchain_core._api import suppress_langchain_beta_warning

@@ -22,7 +22,7 @@ from alacena.engine import UNSET, AlacenaError, Cache, TtlOrUnset, UsageError
 from alacena.integrations.ambient_scope import reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.caller import Serving, ambient_ids
-from alacena.integrations.llm_transport.lineage import current_documents
+from alacena.integrations.llm_transport.documents import current_documents
 from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.usage import TokenCounts, name_of_call, read_usage

@@ -15,9 +15,9 @@ from alacena.engine.base.arguments import list_of
 from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.ambient_scope import digest, reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
+from alacena.integrations.cached_vectors import CachedVectors
 from alacena.integrations.node_identity import Maker
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.vectors import CachedVectors
 
 with require_extra("alacena.integrations.llama_index", "llama-index", ("llama-index-core", "0.14.25", "0.15")):
     from llama_index.core.base.embeddings.base import BaseEmbedding

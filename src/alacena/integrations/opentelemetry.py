@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.arguments import check_part
-from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, choose_metrics
 from alacena.integrations.requirement import require_extra
+from alacena.integrations.snapshot_metrics import DURATION, DURATION_WORDS, Metric, choose_metrics
 
 with require_extra(__name__, "opentelemetry", ("opentelemetry-api", "1.25", "2")):
     from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from alacena.engine.base.arguments import check_part
-from alacena.integrations.metrics import DURATION, DURATION_WORDS, Metric, choose_metrics
 from alacena.integrations.requirement import require_extra
+from alacena.integrations.snapshot_metrics import DURATION, DURATION_WORDS, Metric, choose_metrics
 
 with require_extra(__name__, "prometheus", ("prometheus-client", "0.20", "1")):
     from prometheus_client import CollectorRegistry

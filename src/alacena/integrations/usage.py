@@ -1,11 +1,11 @@
-"""Usage of providers in one normal form, for adapters and prices: see `alacena.common.usage`."""
+"""Usage of providers in one normal form, for adapters and prices: see `alacena.common.token_counts`."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from alacena.common.usage import TokenCounts, read_usage
+from alacena.common.token_counts import TokenCounts, read_usage
 
 __all__ = ["TokenCounts", "name_of_call", "read_usage"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import structs
 
+from alacena.coordination.failure_streak import FailureStreak
 from alacena.coordination.ready_tenants import ReadyTenants
-from alacena.coordination.trouble import Trouble
 from alacena.engine.base.arguments import exact, milliseconds
 from alacena.engine.base.closing import Deadline
 from alacena.engine.base.errors import (
@@ -110,7 +110,7 @@ class Ledger:
         self._outbox = outbox or authority is not None
         self._ready_tenants = ReadyTenants(port, KIND, "outbox")
         self._pending = Pending(self._count_or_spill, port.environment, port.health)
-        self._spilling = Trouble(
+        self._spilling = FailureStreak(
             "token usage goes to the spill file", "it is counted from there; see that Redis takes writes"
         )
         self._conflicts = 0

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.coordination.trouble import Trouble, ends_a_task
+from alacena.coordination.failure_streak import FailureStreak, ends_a_task
 from alacena.engine.base.closing import finish
 from alacena.engine.base.errors import BackendError
 from alacena.engine.base.surroundings import outside
@@ -57,7 +57,7 @@ class Pending:
         self._kept: deque[Usage] = deque()
         self._sent: Usage | None = None
         self._task: asyncio.Task[None] | None = None
-        self._trouble = Trouble(
+        self._trouble = FailureStreak(
             "token usage is not counted",
             f"up to {MOST} uses wait in this process; see that Redis takes writes, or set ledger_spill_path",
             health=health,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from alacena.coordination.coordination_context import pause_s
-from alacena.coordination.trouble import Trouble, ends_a_task
+from alacena.coordination.failure_streak import FailureStreak, ends_a_task
 from alacena.engine.base.errors import BackendError, DecodeError
 from alacena.ledger.delivery import hand_over
 from alacena.ledger.usage import Usage, unpack_usage
@@ -87,7 +87,7 @@ class Relay:
         self._authority = authority
         self._batch = batch
         self._stopping = asyncio.Event()
-        self._trouble = Trouble(
+        self._trouble = FailureStreak(
             "token usage is not carried to the authority",
             "it waits in the outboxes and is tried again; see that the authority and Redis answer",
             retry_s,

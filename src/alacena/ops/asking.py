@@ -27,7 +27,7 @@ from alacena.sources.ledger import migrations
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-    from alacena.ops.fleet import By
+    from alacena.ops.fleet_report import By
 
 FINDING: Final = 1
 USAGE: Final = 2

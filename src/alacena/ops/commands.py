@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from alacena.engine import BackendUnavailableError, Cache, Scope
-from alacena.ops import check_runner, doctor_checks, fleet, measure, names, queues, relay, report
+from alacena.ops import (
+    check_runner,
+    doctor_checks,
+    fleet_report,
+    measure,
+    queue_commands,
+    relay_report,
+    report,
+    server_names,
+)
 from alacena.ops.asking import NO_SERVER, answer, apply_migrations, check_migrations, end, run, settings_of, show
 from alacena.ops.options import AsJson, Most, Search, Tenant, Url, Yes, confirm
 from alacena.ops.output import Cell, CommandResult, Tone
@@ -18,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # among the locals are URLs with their passwords
 )
-app.add_typer(queues.app, name="queues")
+app.add_typer(queue_commands.app, name="queues")
 
 DataType = Annotated[str, typer.Argument(help="Its type, such as document.")]
 ResourceId = Annotated[str, typer.Argument(help="Its id within the type.")]
@@ -116,7 +125,7 @@ def keys(
     tenant: AnyTenant = None,
     data_type: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many are shown, at most.")] = 100,
-    most: Most = names.MOST,
+    most: Most = server_names.MOST,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
@@ -127,7 +136,7 @@ def keys(
 @app.command(short_help="Counts what the servers hold.")
 def stats(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 100,
-    most: Most = names.MOST,
+    most: Most = server_names.MOST,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
@@ -138,13 +147,13 @@ def stats(
 @app.command("fleet", short_help="Lists the processes of the namespace.")
 def processes(as_json: AsJson = False, redis_url: Url = None) -> None:
     """Lists the processes that share the namespace: when each was heard, how it is, and its counts."""
-    answer(redis_url, fleet.fleet, as_json=as_json)
+    answer(redis_url, fleet_report.fleet, as_json=as_json)
 
 
 @app.command(short_help="Shows who reads, misses and loads most.")
 def top(
     once: Annotated[bool, typer.Option("--once", help="Print it once; without a terminal it always is.")] = False,
-    by: Annotated[fleet.By, typer.Option("--by", help="What comes first.")] = "reads",
+    by: Annotated[fleet_report.By, typer.Option("--by", help="What comes first.")] = "reads",
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows are shown, at most.")] = 50,
     tenant: Annotated[
         str | None, typer.Option("--tenant", help="Ask each process for this tenant, once: also if it is summed up.")
@@ -154,9 +163,9 @@ def top(
 ) -> None:
     """Shows the tenants and types that read, miss and load most, over all processes; live (extra top), or once."""
     if tenant is not None:
-        answer(redis_url, lambda cache: fleet.tenant(cache, tenant, _ANSWERS_S), as_json=as_json)
+        answer(redis_url, lambda cache: fleet_report.tenant(cache, tenant, _ANSWERS_S), as_json=as_json)
     if once or as_json or not sys.stdout.isatty():
-        answer(redis_url, lambda cache: fleet.top(cache, by, limit), as_json=as_json)
+        answer(redis_url, lambda cache: fleet_report.top(cache, by, limit), as_json=as_json)
     show(redis_url, by)
 
 
@@ -164,7 +173,7 @@ def top(
 def locks(
     tenant: AnyTenant = None,
     search: Search = False,
-    most: Most = names.MOST,
+    most: Most = server_names.MOST,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:
@@ -200,10 +209,10 @@ def carry(
         if follows:
             raise typer.BadParameter("--follow needs --to, the Postgres to carry to")
         # answer() ends the command: nothing that follows is reached.
-        answer(redis_url, relay.show_waiting, as_json=as_json)
+        answer(redis_url, relay_report.show_waiting, as_json=as_json)
     if follows:
-        answer(redis_url, lambda cache: relay.follow(cache, to, as_json=as_json), as_json=as_json)
-    answer(redis_url, lambda cache: relay.carry_once(cache, to), as_json=as_json)
+        answer(redis_url, lambda cache: relay_report.follow(cache, to, as_json=as_json), as_json=as_json)
+    answer(redis_url, lambda cache: relay_report.carry_once(cache, to), as_json=as_json)
 
 
 @app.command(short_help="Makes all that matches a miss everywhere.")

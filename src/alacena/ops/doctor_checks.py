@@ -14,10 +14,10 @@ from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, 
 from alacena.ops import symptoms
 from alacena.ops.check_runner import Check, Finding, State, report_unreached
 from alacena.ops.letters import check_dead
-from alacena.ops.names import objects
 from alacena.ops.output import count_processes
 from alacena.ops.rights import rights
 from alacena.ops.server import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
+from alacena.ops.server_names import objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

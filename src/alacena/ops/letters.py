@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import BackendError
-from alacena.ops import names
+from alacena.ops import server_names
 from alacena.ops.check_runner import Finding
 from alacena.ops.output import Cell, CommandResult, Table
 from alacena.ops.server import servers_of
@@ -46,13 +46,13 @@ async def queues(
         some = cache.queues if tenant is None else cache.queues.of(tenant)
         listed = await some.find_keys(_MOST_QUEUES)
         limit = f"The {_MOST_QUEUES} queues that were used last." if len(listed) == _MOST_QUEUES else ""
-        found = names.read_objects("queue", listed)
+        found = server_names.read_objects("queue", listed)
         if search:
-            async with servers_of(names.find_settings(cache)) as servers:
-                looked = await names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
+            async with servers_of(server_names.find_settings(cache)) as servers:
+                looked = await server_names.objects(servers, cache.settings, "queue", tenant=tenant, most=most)
             # Read together once more: a queue that is listed and found is shown once.
             found, limit = (
-                names.read_objects("queue", [name.key for name in (*found, *looked.names)]),
+                server_names.read_objects("queue", [name.key for name in (*found, *looked.names)]),
                 f"{looked.limit}.",
             )
         hidden = sum(not one.is_readable for one in found)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from alacena.ops.names import Name
     from alacena.ops.output import Tone
+    from alacena.ops.server_names import Name
 
 _UNKNOWN: Final = (
     "It was never stored, has expired, was evicted, was deleted, or was refused (too large, or invalidated while it was "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from alacena.engine import MISSING, AlacenaError, BackendError, BackendUnavailableError, Scope, ServerReplyError
-from alacena.ops import fleet, names
+from alacena.ops import fleet_report, server_names
 from alacena.ops.output import Cell, CommandResult, Table, count_of, count_processes
 from alacena.ops.reason import reason
 from alacena.ops.server import facts, servers_of
@@ -81,8 +81,8 @@ async def explanation(
         found = await cache.explain(data_type, resource_id, scope.tenant_id, **scope.parts)
     except BackendUnavailableError as error:
         # This process still answers for itself, without the server.
-        found = {**await cache.ask(fleet.own_name(cache), "explain", words), "away": str(error)}
-    places: list[names.Name] = []
+        found = {**await cache.ask(fleet_report.own_name(cache), "explain", words), "away": str(error)}
+    places: list[server_names.Name] = []
     limit = None
     is_server = cache.settings.redis_url is not None and "away" not in found
     # A search reads thousands of keys: it is made only if there is no entry to speak of.
@@ -90,7 +90,7 @@ async def explanation(
         places, limit = await _other_places(cache, data_type, resource_id, scope)
     # The others are told which generations this look found ended: only then can they say when they saw it.
     words["generations"] = found.get("ended_generations", [])
-    processes = await fleet.ask_others(cache, words, _ANSWER_S) if is_server and not here else []
+    processes = await fleet_report.ask_others(cache, words, _ANSWER_S) if is_server and not here else []
     why = reason(found, scope.tenant_id, places, processes)
     elsewhere = [{"tenant_id": name.tenant_id, **name.scope} for name in places]
     shown = plain(found)
@@ -107,17 +107,19 @@ async def explanation(
     return CommandResult(data, sentences, tables, last, code=3 if "away" in found else 0)
 
 
-async def _other_places(cache: Cache, data_type: str, resource_id: str, scope: Scope) -> tuple[list[names.Name], str]:
+async def _other_places(
+    cache: Cache, data_type: str, resource_id: str, scope: Scope
+) -> tuple[list[server_names.Name], str]:
     """Returns where else an entry of this name is stored, and how far was looked."""
     try:
-        async with servers_of(names.find_settings(cache)) as servers:
-            search = await names.entries(
+        async with servers_of(server_names.find_settings(cache)) as servers:
+            search = await server_names.entries(
                 servers, cache.settings, data_type=data_type, resource_id=resource_id, most=_LOOKED_FOR_PLACES
             )
     except (AlacenaError, OSError) as error:  # a user without SCAN, or a part of the servers away: the rest is told
         return [], f"not possible, {error or type(error).__name__}"
     places = [name for name in search.names if name.name == resource_id and name.kind == data_type]
-    asked = scope.tenant_id, names.name_scope(cache.settings, scope)
+    asked = scope.tenant_id, server_names.name_scope(cache.settings, scope)
     places = [name for name in places if (name.tenant_id, name.scope) != asked]
     return places, search.limit
 
@@ -135,8 +137,8 @@ async def value(cache: Cache, data_type: str, resource_id: str, scope: Scope) ->
 
 async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: int, most: int) -> CommandResult:
     """Returns names of entries, as many as ``limit``, among ``most`` keys of each server."""
-    async with servers_of(names.find_settings(cache)) as servers:
-        found = await names.entries(servers, cache.settings, tenant=tenant, data_type=data_type, most=most)
+    async with servers_of(server_names.find_settings(cache)) as servers:
+        found = await server_names.entries(servers, cache.settings, tenant=tenant, data_type=data_type, most=most)
     shown = found.names[:limit]
     cells = [
         [
@@ -171,8 +173,8 @@ async def keys(cache: Cache, tenant: str | None, data_type: str | None, limit: i
 
 async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
     """Returns the servers' entries, by tenant and type, the ``limit`` greatest, and how they are used."""
-    async with servers_of(names.find_settings(cache)) as servers:
-        found = await names.entries(servers, cache.settings, most=most)
+    async with servers_of(server_names.find_settings(cache)) as servers:
+        found = await server_names.entries(servers, cache.settings, most=most)
         info = [facts(await server.ask("INFO", "everything")) for server in servers]
     counts: dict[tuple[str, str], int] = {}
     for name in found.names:
@@ -194,7 +196,7 @@ async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
         members = await cache.fleet()
     except BackendError:  # it is listed by a script, which not every user may run
         members = []
-    snapshots = fleet.fresh_snapshots(members)
+    snapshots = fleet_report.fresh_snapshots(members)
     reads = {name: sum(getattr(one.total.reads, name) for one in snapshots) for name in _READS}
     data = {
         "processes": {"heard": len(snapshots), "silent": len(members) - len(snapshots), "reads": reads},
@@ -204,7 +206,7 @@ async def stats(cache: Cache, limit: int, most: int) -> CommandResult:
         "complete": found.complete and not left,
     }
     cells = [[Cell(tenant), Cell(kind), Cell(str(count))] for (tenant, kind), count in busiest]
-    sizes = {"used_memory": fleet.size(sums["used_memory"]), "maxmemory": fleet.size(sums["maxmemory"])} if sums else {}
+    sizes = {name: fleet_report.size(sums[name]) for name in ("used_memory", "maxmemory")} if sums else {}
     if sums and not sums["maxmemory"]:
         sizes["maxmemory"] = "no limit"
     tables = [table("Servers", {**sums, **sizes})] if sums else []
@@ -263,10 +265,10 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
                 f"{looked.limit}." if complete or search else f"About {looked.looked_at} keys were looked at. {_UNTOLD}"
             )
     # With ``key_secret`` the keys hold digests: the tenant is compared in the form that is read from them.
-    whose = None if tenant is None else names.render_name(cache.settings, tenant)
+    whose = None if tenant is None else server_names.render_name(cache.settings, tenant)
     held = []
     for state in states:
-        (name,) = names.read_objects("lock", [state.key])
+        (name,) = server_names.read_objects("lock", [state.key])
         if whose in {None, name.tenant_id}:
             facts = msgspec.structs.asdict(state)
             del facts["key"]
@@ -284,10 +286,10 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
 
 async def _find_untold(
     cache: Cache, tenant: str | None, most: int, known: set[str]
-) -> tuple[list[LockState], names.Names]:
+) -> tuple[list[LockState], server_names.Names]:
     """Returns locks that stand on the servers and that no process says it holds, and how far was looked."""
-    async with servers_of(names.find_settings(cache)) as servers:
-        looked = await names.objects(servers, cache.settings, "lock", tenant=tenant, most=most)
+    async with servers_of(server_names.find_settings(cache)) as servers:
+        looked = await server_names.objects(servers, cache.settings, "lock", tenant=tenant, most=most)
     # A lock is several keys: each that is found leads to the owner's, which can be asked about.
     keys = sorted({f"{name.key.rpartition(':')[0]}:owner" for name in looked.names} - known)
     found: list[LockState] = []

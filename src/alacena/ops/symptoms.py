@@ -14,7 +14,7 @@ from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metadata import standardize_llama_metadata
 from alacena.engine import SYSTEM_TENANT
 from alacena.ops.check_runner import Finding
-from alacena.ops.names import entries
+from alacena.ops.server_names import entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

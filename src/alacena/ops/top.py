@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 from textual.widgets import DataTable, Footer, Static
 
 from alacena.engine import AlacenaError
-from alacena.ops.fleet import COLUMNS, By, fresh_snapshots, lines
+from alacena.ops.fleet_report import COLUMNS, By, fresh_snapshots, lines
 from alacena.ops.output import count_processes, printable
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from alacena.common.db import close_supabase_clients, configure_supabase, get_supabase_client, get_table_name
 from alacena.common.db.client import MAX_CLIENTS
-from alacena.common.db.settings import SupabaseSettings
+from alacena.common.db.supabase_settings import SupabaseSettings
 from alacena.engine.base.errors import MissingTenantError, SettingsError, UsageError
 
 if TYPE_CHECKING:

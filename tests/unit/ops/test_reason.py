@@ -2,8 +2,8 @@
 
 import pytest
 
-from alacena.ops.names import Name
 from alacena.ops.reason import reason
+from alacena.ops.server_names import Name
 
 ENTRY = {"valid": True, "why": None, "ended": [], "age_s": 5.0, "fresh_for_s": 50.0, "not_found": False}
 FACTS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.ops.fleet import ask_others, own_name
+from alacena.ops.fleet_report import ask_others, own_name
 from alacena.ops.reason import reason
 from tests.unit.engine.scene import TENANT, Source, play
 

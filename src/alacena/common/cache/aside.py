@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from alacena.common import runtime
-from alacena.common.cache.sources import Plan, SourceFunction, SourceRequest, ask_source, documents_in, plan
+from alacena.common.cache.source_functions import Plan, SourceFunction, SourceRequest, ask_source, documents_in, plan
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_in_context, tenant_of
 from alacena.common.context import Context
 from alacena.common.context.generators import settle_value
@@ -73,7 +73,7 @@ async def get_with_cache_aside(
         tenant_id: The tenant; left out: the tenant of ``ctx``, else the ambient one. All that are named must agree. The
             sources run for this tenant.
         fetch_from_db_func: Gets it from the database; ``None``: there is no database to ask. See
-            `alacena.common.cache.sources` for its parameters.
+            `alacena.common.cache.source_functions` for its parameters.
         generate_func: Makes it where the database has nothing.
         agent_id: Make the entry the agent's own. The same holds for the next two.
         conversation_id: Make it the conversation's own.
@@ -88,7 +88,7 @@ async def get_with_cache_aside(
         validation_func: Sync or async; a cached value for which it answers falsely is loaded anew.
         depends_on: The documents that the value is made from, or a function of the value that names them, besides what
             the value names itself (`alacena.engine.base.lineage.documents_in`), what the sources say with
-            `alacena.common.cache.sources.depends_on`, and what the entries depend on that they read from the cache.
+            `alacena.common.cache.source_functions.depends_on`, and what the entries depend on that they read from the cache.
         use_memory: Whether this process's memory may answer and keep a copy.
         idempotency_key: Returned in the metrics. A load is shared, so it is made once with or without one.
         metadata: Returned in the metrics.

@@ -20,7 +20,7 @@ from alacena.common.cache.serialization import (
     serialize_chunk_data,
     serialize_for_cache,
 )
-from alacena.common.cache.sources import add_cost, depends_on, set_retry_after, set_ttl, skip
+from alacena.common.cache.source_functions import add_cost, depends_on, set_retry_after, set_ttl, skip
 from alacena.engine import collected
 
 __all__ = [

@@ -9,7 +9,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from alacena.common import runtime
-from alacena.common.cache.names import flag_name, split_tenant
+from alacena.common.cache.primitive_names import flag_name, split_tenant
 from alacena.common.cache.primitives import Primitives
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_first, tenant_of
 from alacena.common.context.vars import ambient_tenant

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common import runtime
 from alacena.common.cache.instance_only import instance_only
-from alacena.common.cache.names import compose, split_tenant
+from alacena.common.cache.primitive_names import compose, split_tenant
 from alacena.common.cache.tenancy import Id, check_data, scope_of
 
 if TYPE_CHECKING:

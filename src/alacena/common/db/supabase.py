@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from alacena.common.context.load_access import require_reader
 from alacena.common.context.vars import agree_on_tenant
-from alacena.common.db.settings import DEFAULT_TIMEOUT_S, SupabaseSettings
+from alacena.common.db.supabase_settings import DEFAULT_TIMEOUT_S, SupabaseSettings
 from alacena.engine.base.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:

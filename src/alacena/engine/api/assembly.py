@@ -15,7 +15,7 @@ from alacena.engine.base.counts import Counts
 from alacena.engine.base.health import Health
 from alacena.engine.base.keys import Keys
 from alacena.engine.codec import Codec
-from alacena.engine.codec.elements import ElementCipher
+from alacena.engine.codec.element_cipher import ElementCipher
 from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight

@@ -13,7 +13,7 @@ from alacena.engine.base.scope import Scope, check_pairs, make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
 from alacena.engine.loading.load import Request
 from alacena.engine.reading.claim import Claim
-from alacena.engine.writing.reading import Reading
+from alacena.engine.writing.source_reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.budgets import Budgets
 from alacena.coordination.counters import Counters
+from alacena.coordination.failure_streak import FailureStreak, ends_a_task, watch_end
 from alacena.coordination.flags import Flags
 from alacena.coordination.limits import Limits
 from alacena.coordination.lists import Lists
 from alacena.coordination.locks import Locks
 from alacena.coordination.queues import Queues
 from alacena.coordination.sets import Sets
-from alacena.coordination.trouble import Trouble, ends_a_task, watch_end
 from alacena.engine.base.closing import Deadline, finish, take_apart
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.ledger.ledger import Ledger
@@ -58,7 +58,7 @@ class Coordination:
         self._relay = None if authority is None else Relay(port, self.ledger, authority)
         self._spill = spill
         self._environment = port.environment
-        self._trouble = Trouble(
+        self._trouble = FailureStreak(
             "spilled token usage is not counted",
             "it waits in the file; see that its disk and Redis take writes",
             health=port.health,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import Lookup
     from alacena.engine.reading.batch_alignment import BatchLoader
     from alacena.engine.reading.claim import Claim
-    from alacena.engine.writing.reading import Reading
+    from alacena.engine.writing.source_reading import Reading
 
 
 class Tenant:

@@ -146,7 +146,7 @@ class Writer:
         ttl: TtlOrUnset,
         beginnings: Sequence[Beginning] | None,
     ) -> int:
-        """Stores the value of a reading, if nothing ended since it began. See :class:`alacena.engine.writing.reading.Reading`.
+        """Stores the values of a :class:`~alacena.engine.writing.source_reading.Reading`, if nothing ended since it began.
 
         ``beginnings`` is ``None`` if the ground of the reading is not known: then nothing is stored.
 

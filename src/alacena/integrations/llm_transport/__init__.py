@@ -2,8 +2,8 @@
 
 from alacena.integrations.llm_transport.accounts import CallCounts
 from alacena.integrations.llm_transport.call_rules import Call, Rules
+from alacena.integrations.llm_transport.documents import based_on
 from alacena.integrations.llm_transport.job import HEADER, is_hit
-from alacena.integrations.llm_transport.lineage import based_on
 from alacena.integrations.llm_transport.transport import DOCUMENTS_HEADER, CachingTransport
 
 __all__ = ["DOCUMENTS_HEADER", "HEADER", "CachingTransport", "Call", "CallCounts", "Rules", "based_on", "is_hit"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError, BackendError, Scope
-from alacena.ops import check_runner, doctor_checks, fleet, letters, names, report
+from alacena.ops import check_runner, doctor_checks, fleet_report, letters, report, server_names
 from alacena.ops.console import summary
 from alacena.ops.console.console_access import refusal
 
@@ -72,7 +72,7 @@ class Views:
 
     async def _examine(self) -> dict[str, Any]:
         findings = await check_runner.examine(
-            doctor_checks.list_checks(), check_runner.Subject(names.find_settings(self._cache))
+            doctor_checks.list_checks(), check_runner.Subject(server_names.find_settings(self._cache))
         )
         worst = {"fail": 0, "warn": 1, "skip": 2, "pass": 3}
         ordered = sorted(findings, key=lambda finding: worst[finding.state])
@@ -99,7 +99,7 @@ class Views:
         A tenant that is named is asked of every process, so that it is found if it is not listed either.
         """
         if whose := request.query_params.get("tenant"):
-            found = (await fleet.tenant(self._cache, whose, _ANSWERS_S)).data
+            found = (await fleet_report.tenant(self._cache, whose, _ANSWERS_S)).data
             return {name: found[name] for name in ("rows", "asked", "answered")}
         snapshots, alone = await self._snapshots(request.query_params.get("process"))
         return {"rows": summary.tenants(snapshots), "alone": alone}
@@ -111,7 +111,7 @@ class Views:
         except BackendError as error:  # Without the server this process still knows its own.
             return [self._cache.snapshot()], str(error)
         if not process:  # One that has died would stay in the sums for as long as it is listed.
-            return fleet.fresh_snapshots(members), ""
+            return fleet_report.fresh_snapshots(members), ""
         return [one.snapshot for one in members if one.snapshot is not None and process == one.name], ""
 
     async def explain(self, request: Request) -> CommandResult:

@@ -2,6 +2,6 @@
 
 from alacena.engine.remote.redis.wire.command import Argument, Command, Reply, pack
 from alacena.engine.remote.redis.wire.connection import Connection
-from alacena.engine.remote.redis.wire.limits import WireLimits
+from alacena.engine.remote.redis.wire.wire_limits import WireLimits
 
 __all__ = ["Argument", "Command", "Connection", "Reply", "WireLimits", "pack"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from alacena.engine.remote.redis.wire.command import Argument, Command, Reply
-    from alacena.engine.remote.redis.wire.limits import WireLimits
+    from alacena.engine.remote.redis.wire.wire_limits import WireLimits
 
 T = TypeVar("T")
 

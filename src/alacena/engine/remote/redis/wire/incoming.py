@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from alacena.engine.base.errors import BackendError, ServerReplyError
-from alacena.engine.remote.redis.wire.limits import (
-    WireLimits,
-    past_long_values,
-    suspect_at_start,
-    suspect_inside,
-    suspects,
-)
 from alacena.engine.remote.redis.wire.pending_replies import (
     Group,
     PendingReplies,
     PendingReply,
     ProtocolDoubtError,
     hand_on,
+)
+from alacena.engine.remote.redis.wire.wire_limits import (
+    WireLimits,
+    past_long_values,
+    suspect_at_start,
+    suspect_inside,
+    suspects,
 )
 
 if TYPE_CHECKING:

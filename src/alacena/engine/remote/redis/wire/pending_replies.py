@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.errors import AlacenaError, BackendError, BackendUnavailableError, OutcomeUnknownError
-from alacena.engine.remote.redis.wire.limits import WireLimits
+from alacena.engine.remote.redis.wire.wire_limits import WireLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

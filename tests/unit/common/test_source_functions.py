@@ -9,8 +9,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from alacena.common.cache import sources
-from alacena.common.cache.sources import SourceRequest, ask_source, depends_on, documents_in, plan
+from alacena.common.cache import source_functions
+from alacena.common.cache.source_functions import SourceRequest, ask_source, depends_on, documents_in, plan
 from alacena.common.context import Context
 from alacena.engine import Scope
 
@@ -161,8 +161,8 @@ async def test_exceptions_of_a_source_pass_untouched() -> None:
 
 def test_a_function_is_inspected_once_and_not_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     inspected = []
-    real = sources._plan
-    monkeypatch.setattr(sources, "_plan", lambda function: inspected.append(function) or real(function))
+    real = source_functions._plan
+    monkeypatch.setattr(source_functions, "_plan", lambda function: inspected.append(function) or real(function))
 
     async def mine(resource_id):
         return resource_id
@@ -179,10 +179,10 @@ def test_a_function_is_inspected_once_and_not_kept_alive(monkeypatch: pytest.Mon
     assert len(inspected) == 2
     inspected.clear()
     gc.collect()
-    before = len(sources._PLANS)
+    before = len(source_functions._PLANS)
     del mine
     gc.collect()
-    assert len(sources._PLANS) == before - 1
+    assert len(source_functions._PLANS) == before - 1
 
 
 def test_a_method_and_its_plain_function_are_not_mistaken_for_each_other() -> None:

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from alacena.common.cache.names import compose, split_tenant
+from alacena.common.cache.primitive_names import compose, split_tenant
 from alacena.common.cache.tenancy import scope_of, tenant_of
 from alacena.common.context import Context
 from alacena.engine import Scope

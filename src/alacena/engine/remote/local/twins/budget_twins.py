@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import MOST_EXACT, TwinServer, refuse, twin
+from alacena.engine.remote.local.twins.twin_server import MOST_EXACT, TwinServer, refuse, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.remote.local.keyspace import Keyspace, command, integer, parse_float, syntax_error
-from alacena.engine.remote.local.lists import bounds
+from alacena.engine.remote.local.list_commands import bounds
 from alacena.engine.remote.local.sorted_set import SortedSet
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from alacena.engine.remote.local.twins.registry import TwinServer, twin
+from alacena.engine.remote.local.twins.twin_server import TwinServer, twin
 
 if TYPE_CHECKING:
     from alacena.engine.remote.backend import Reply

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from alacena.ops import letters, names
+from alacena.ops import letters, server_names
 from alacena.ops.asking import answer
 from alacena.ops.options import AsJson, Most, Search, Url, Yes, confirm
 
@@ -25,7 +25,7 @@ def stats(
     name: Annotated[str | None, typer.Argument(help="The queue's name; left out: every queue that is found.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Whose; left out: every tenant's.")] = None,
     search: Search = False,
-    most: Most = names.MOST,
+    most: Most = server_names.MOST,
     as_json: AsJson = False,
     redis_url: Url = None,
 ) -> None:

@@ -18,7 +18,7 @@ _LOOP_ENDS_S: Final = 1.0
 _ENDED: Final = "has ended, though nobody ended it: close the cache and open it anew"
 
 
-class Trouble:
+class FailureStreak:
     """The failures in a row of one task.
 
     Args:

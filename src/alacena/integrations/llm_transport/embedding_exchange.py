@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from alacena.common.cache.sources import skip
+from alacena.common.cache.source_functions import skip
 from alacena.integrations.llm_transport.answers import Answer, Ending, UnansweredError, select_headers
 from alacena.integrations.llm_transport.client_timeout import limit
 from alacena.integrations.llm_transport.http import renew

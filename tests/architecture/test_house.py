@@ -26,7 +26,7 @@ MAY_CATCH_ANYTHING = {
     "engine/reading/tiered_lookup.py": "whatever ends a look, the breaker is told that it has ended",
     "engine/loading/one_shot.py": "how a value of the application's is copied may raise anything",
     "common/cache/aside.py": "what the caller's hooks raise must not cost the answer, which is paid for",
-    "common/cache/calls.py": "what a function was made with is the application's, and may raise if it is asked its name",
+    "common/cache/call_shape.py": "what a function was made with is the application's, and may raise if it is asked its name",
     "common/tracking.py": "a provider's usage object may raise anything, and the answer is paid for",
     "engine/reading/batch_alignment.py": "how a value of the application's is looked into may raise anything",
     "common/cache/tenancy.py": "how a value of the application's is looked into may raise anything",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena import Cache, Scope, Settings
-from alacena.ops import report
+from alacena.ops import cache_report
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ async def test_entry_of_one_reader_is_explained(cache: Cache, client_of: Callabl
 async def test_cache_without_a_server_is_explained_too() -> None:
     async with Cache() as cache:
         await cache.set("document", "d1", "text", "acme")
-        found = await report.explanation(cache, "document", "d1", Scope("acme"))
+        found = await cache_report.explanation(cache, "document", "d1", Scope("acme"))
 
     assert found.data["reason"] == "memory"
 

@@ -12,7 +12,7 @@ import pytest
 from alacena.engine import Cache, Settings
 from alacena.engine.base.errors import ServerReplyError
 from alacena.engine.remote.redis.endpoint import Address, ServerAccess
-from alacena.engine.remote.redis.slots import Range, Redirection, read_slots, slot_of
+from alacena.engine.remote.redis.slot_map import Range, Redirection, read_slots, slot_of
 from alacena.engine.remote.redis.wire import handshake
 from alacena.engine.remote.redis.wire.handshake import open_socket
 from tests.waiting import until

@@ -120,7 +120,7 @@ async def test_usage_that_is_being_sent_is_not_given_up(
         await answer.wait()
         counted.append((usage.idempotency_key, REQUEST.get()))
 
-    kept = pending_usage.Pending(count, SystemEnvironment())
+    kept = pending_usage.PendingUsage(count, SystemEnvironment())
     caplog.set_level(logging.ERROR, "alacena")
     REQUEST.set("the first")
     kept.keep(_use("k1"), BackendUnavailableError("away"))

@@ -28,7 +28,7 @@ import pytest
 from pydantic import BaseModel
 
 from alacena import CacheManager, Context, EncodeError, cached
-from alacena.common.cache.calls import CallShape
+from alacena.common.cache.call_shape import CallShape
 from alacena.engine.base.errors import InvalidKeyError
 from alacena.engine.codec.canonical import identity
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import hiredis
 
-from alacena.engine.remote.redis.slots import slot_of
+from alacena.engine.remote.redis.slot_map import slot_of
 from proving.reliability.journal import now
 from proving.reliability.journey import Journey, roamed
 from proving.reliability.place import Effort, Finding

@@ -36,7 +36,7 @@ class Taken:
     unreadable: int = 0
 
 
-class Source(Protocol):
+class ItemSource(Protocol):
     """A source of items: one queue, or the queues of many tenants."""
 
     async def take(self, max_items: int, visibility_s: float, token: str | None = None) -> Taken:
@@ -52,7 +52,7 @@ class Source(Protocol):
 
 
 async def reserve_from(
-    source: Source,
+    source: ItemSource,
     port: CoordinationContext,
     max_items: int,
     visibility_s: float,

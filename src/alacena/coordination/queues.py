@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.coordination.item import Item
-    from alacena.coordination.item_source import Source
+    from alacena.coordination.item_source import ItemSource
     from alacena.coordination.worker import Backoff
     from alacena.engine.base.closing import Deadline
 
@@ -87,7 +87,7 @@ class Queues(PerTenant):
 
     def worker(
         self,
-        source: Source,
+        source: ItemSource,
         handler: Callable[[Item], Awaitable[object] | object],
         *,
         concurrency: int = 4,

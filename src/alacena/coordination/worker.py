@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.coordination.item import Item, ItemQueue
-    from alacena.coordination.item_source import Source
+    from alacena.coordination.item_source import ItemSource
     from alacena.engine.remote.backend import Notification
 
 _log = logging.getLogger("alacena")
@@ -134,7 +134,7 @@ class Worker:
     def __init__(
         self,
         port: CoordinationContext,
-        source: Source,
+        source: ItemSource,
         handler: Callable[[Item], Awaitable[object] | object],
         *,
         concurrency: int = 4,

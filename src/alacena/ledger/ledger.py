@@ -35,7 +35,7 @@ from alacena.engine.loading.load import in_source
 from alacena.engine.remote.backend import Script
 from alacena.ledger.authority import Authority
 from alacena.ledger.group_commit import GroupCommit
-from alacena.ledger.pending_usage import Pending
+from alacena.ledger.pending_usage import PendingUsage
 from alacena.ledger.relay import Relay
 from alacena.ledger.totals import Totals, day_of, month_of, totals_from
 from alacena.ledger.usage import Usage, check_usage, key_of, micros, plain, unpack_usage, whole, whole_parts
@@ -109,7 +109,7 @@ class Ledger:
         self._remember_ms = milliseconds(remember_s, "remember_s")
         self._outbox = outbox or authority is not None
         self._ready_tenants = ReadyTenants(port, KIND, "outbox")
-        self._pending = Pending(self._count_or_spill, port.environment, port.health)
+        self._pending = PendingUsage(self._count_or_spill, port.environment, port.health)
         self._spilling = FailureStreak(
             "token usage goes to the spill file", "it is counted from there; see that Redis takes writes"
         )

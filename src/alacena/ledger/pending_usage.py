@@ -32,7 +32,7 @@ _LONGEST_PAUSE_S: Final = 5.0
 _log = logging.getLogger("alacena")
 
 
-class Pending:
+class PendingUsage:
     """Keeps usage in memory, and has it counted as soon as that can be done, in the order in which it came.
 
     Each use has its key, so that one whose outcome was unknown is counted once.

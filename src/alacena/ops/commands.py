@@ -7,13 +7,13 @@ import typer
 
 from alacena.engine import BackendUnavailableError, Cache, Scope
 from alacena.ops import (
+    cache_report,
     check_runner,
     doctor_checks,
     fleet_report,
     measure,
     queue_commands,
     relay_report,
-    report,
     server_names,
 )
 from alacena.ops.asking import NO_SERVER, answer, apply_migrations, check_migrations, end, run, settings_of, show
@@ -72,7 +72,7 @@ def examine(
 @app.command(short_help="Shows which promises hold, and why.")
 def guarantee(as_json: AsJson = False, redis_url: Url = None) -> None:
     """Shows which promises hold with this server, and why not where they do not."""
-    answer(redis_url, report.guarantee, as_json=as_json, needs_server=False)
+    answer(redis_url, cache_report.guarantee, as_json=as_json, needs_server=False)
 
 
 @app.command(short_help="Says why a read of an entry is what it is.")
@@ -93,7 +93,7 @@ def explain(
 
     async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection, user, permission or None)
-        return await report.explanation(cache, data_type, resource_id, scope, here=here)
+        return await cache_report.explanation(cache, data_type, resource_id, scope, here=here)
 
     answer(redis_url, ask, as_json=as_json, needs_server=False)
 
@@ -115,7 +115,7 @@ def get(
 
     async def ask(cache: Cache) -> CommandResult:
         scope = Scope(tenant, agent, conversation, collection, user, permission or None)
-        return await report.value(cache, data_type, resource_id, scope)
+        return await cache_report.value(cache, data_type, resource_id, scope)
 
     answer(redis_url, ask, as_json=as_json)
 
@@ -130,7 +130,7 @@ def keys(
     redis_url: Url = None,
 ) -> None:
     """Lists entries of the namespace."""
-    answer(redis_url, lambda cache: report.keys(cache, tenant, data_type, limit, most), as_json=as_json)
+    answer(redis_url, lambda cache: cache_report.keys(cache, tenant, data_type, limit, most), as_json=as_json)
 
 
 @app.command(short_help="Counts what the servers hold.")
@@ -141,7 +141,7 @@ def stats(
     redis_url: Url = None,
 ) -> None:
     """Counts entries by tenant and type, and shows how the servers are used."""
-    answer(redis_url, lambda cache: report.stats(cache, limit, most), as_json=as_json)
+    answer(redis_url, lambda cache: cache_report.stats(cache, limit, most), as_json=as_json)
 
 
 @app.command("fleet", short_help="Lists the processes of the namespace.")
@@ -178,8 +178,8 @@ def locks(
     redis_url: Url = None,
 ) -> None:
     """Lists locks that are held, with their fence, the time left, how many wait, and the process that holds each."""
-    most = most if search else min(most, report.LOOKED_AT_UNASKED)
-    answer(redis_url, lambda cache: report.locks(cache, tenant, most, search=search), as_json=as_json)
+    most = most if search else min(most, cache_report.LOOKED_AT_UNASKED)
+    answer(redis_url, lambda cache: cache_report.locks(cache, tenant, most, search=search), as_json=as_json)
 
 
 @app.command()
@@ -191,7 +191,7 @@ def tokens(
     redis_url: Url = None,
 ) -> None:
     """Shows the totals of the token ledger."""
-    answer(redis_url, lambda cache: report.tokens(cache, tenant, day, month), as_json=as_json)
+    answer(redis_url, lambda cache: cache_report.tokens(cache, tenant, day, month), as_json=as_json)
 
 
 @app.command("relay", short_help="Carries the ledger to Postgres.")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
 from alacena.ops import symptoms
 from alacena.ops.check_runner import Check, Finding, State, report_unreached
-from alacena.ops.letters import check_dead
 from alacena.ops.output import count_processes
+from alacena.ops.queue_report import check_dead
 from alacena.ops.rights import rights
 from alacena.ops.server import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
 from alacena.ops.server_names import objects

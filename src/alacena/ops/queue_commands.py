@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from alacena.ops import letters, server_names
+from alacena.ops import queue_report, server_names
 from alacena.ops.asking import answer
 from alacena.ops.options import AsJson, Most, Search, Url, Yes, confirm
 
@@ -30,13 +30,13 @@ def stats(
     redis_url: Url = None,
 ) -> None:
     """Shows the items ready, delayed, in flight and dead."""
-    answer(redis_url, lambda cache: letters.queues(cache, tenant, name, most, search=search), as_json=as_json)
+    answer(redis_url, lambda cache: queue_report.queues(cache, tenant, name, most, search=search), as_json=as_json)
 
 
 @app.command("dead")
 def dead(name: QueueName, tenant: Whose, limit: Limit = 100, as_json: AsJson = False, redis_url: Url = None) -> None:
     """Lists dead letters, with the reason of each."""
-    answer(redis_url, lambda cache: letters.dead(cache, tenant, name, limit), as_json=as_json)
+    answer(redis_url, lambda cache: queue_report.dead(cache, tenant, name, limit), as_json=as_json)
 
 
 @app.command("replay")
@@ -47,7 +47,7 @@ def replay(
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     confirm(f"Make {which} of queue {name!r} of {tenant!r} ready again?", yes=yes)
 
-    answer(redis_url, lambda cache: letters.replay(cache, tenant, name, ids), as_json=as_json)
+    answer(redis_url, lambda cache: queue_report.replay(cache, tenant, name, ids), as_json=as_json)
 
 
 @app.command("discard")
@@ -58,4 +58,4 @@ def discard(
     which = "all dead letters" if not ids else f"{len(ids)} dead letters"
     confirm(f"Forget {which} of queue {name!r} of {tenant!r} for good?", yes=yes)
 
-    answer(redis_url, lambda cache: letters.discard(cache, tenant, name, ids), as_json=as_json)
+    answer(redis_url, lambda cache: queue_report.discard(cache, tenant, name, ids), as_json=as_json)

@@ -13,7 +13,7 @@ from alacena.engine.remote.redis.command_safety import is_forbidden
 from alacena.engine.remote.redis.endpoint import Address, Endpoint
 from alacena.engine.remote.redis.sentinel import why_not_asked
 from alacena.engine.remote.redis.server_facts import NEEDS, SAFE_POLICY, facts
-from alacena.engine.remote.redis.slots import read_slots
+from alacena.engine.remote.redis.slot_map import read_slots
 from alacena.engine.remote.redis.wire import Connection
 from alacena.engine.remote.redis.wire.handshake import ask_once, greet, open_socket, words_of_timeout
 

@@ -10,7 +10,7 @@ import pytest
 
 from alacena.engine import Cache, Settings
 from alacena.engine.remote.redis.endpoint import Address
-from alacena.engine.remote.redis.slots import SLOTS, Range, SlotMap, slot_of
+from alacena.engine.remote.redis.slot_map import SLOTS, Range, SlotMap, slot_of
 from alacena.engine.remote.redis.uploads import PIECE_BYTES
 from tests.waiting import until
 

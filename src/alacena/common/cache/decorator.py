@@ -7,7 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from alacena.common import runtime
-from alacena.common.cache.calls import CallShape
+from alacena.common.cache.call_shape import CallShape
 from alacena.common.cache.tenancy import check_data, scope_of
 from alacena.common.context.context import Context
 from alacena.common.context.decorators import INFO_NAMES, find_tenant_info

@@ -15,8 +15,16 @@ from alacena.engine.base.events import LookupFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
-from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decide, may_stand_in, patience_s, stand_in
 from alacena.engine.reading.load_runner import consume
+from alacena.engine.reading.read_decision import (
+    RENEWING,
+    STALE,
+    ReadDecision,
+    decide,
+    may_stand_in,
+    patience_s,
+    stand_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence

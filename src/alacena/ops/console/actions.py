@@ -15,7 +15,7 @@ import msgspec
 from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError
-from alacena.ops import letters
+from alacena.ops import queue_report
 from alacena.ops.console.console_access import read_body, refusal
 
 if TYPE_CHECKING:
@@ -141,11 +141,11 @@ class _Entries(_Given, kw_only=True):
 
 
 async def _replay(cache: Cache, given: _Letters) -> Any:
-    return (await letters.replay(cache, given.tenant, given.queue, given.ids)).data
+    return (await queue_report.replay(cache, given.tenant, given.queue, given.ids)).data
 
 
 async def _discard(cache: Cache, given: _Letters) -> Any:
-    return (await letters.discard(cache, given.tenant, given.queue, given.ids)).data
+    return (await queue_report.discard(cache, given.tenant, given.queue, given.ids)).data
 
 
 async def _invalidate(cache: Cache, given: _Entries) -> Any:

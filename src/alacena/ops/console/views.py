@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError, BackendError, Scope
-from alacena.ops import check_runner, doctor_checks, fleet_report, letters, report, server_names
+from alacena.ops import cache_report, check_runner, doctor_checks, fleet_report, queue_report, server_names
 from alacena.ops.console import summary
 from alacena.ops.console.console_access import refusal
 
@@ -68,7 +68,11 @@ class Views:
             task = self._examination = asyncio.ensure_future(self._examine())
         # A page that is closed meanwhile must not end what the next one waits for.
         found = await asyncio.shield(task)
-        return {**found, "guarantee": report.plain(self._cache.guarantee()), "age_s": self._clock() - self._examined_at}
+        return {
+            **found,
+            "guarantee": cache_report.plain(self._cache.guarantee()),
+            "age_s": self._clock() - self._examined_at,
+        }
 
     async def _examine(self) -> dict[str, Any]:
         findings = await check_runner.examine(
@@ -120,25 +124,27 @@ class Views:
         parts = {name: request.query_params.get(name) or None for name in _SCOPE}
         permissions = list(filter(None, _COMMA.split((request.query_params.get("permissions") or "").strip()))) or None
         scope = Scope(_require(request, "tenant"), **parts, permissions=permissions)
-        return await report.explanation(self._cache, _require(request, "type"), _require(request, "id"), scope)
+        return await cache_report.explanation(self._cache, _require(request, "type"), _require(request, "id"), scope)
 
     async def queues(self, request: Request) -> CommandResult:
         """Returns the queues."""
-        return await letters.queues(self._cache, request.query_params.get("tenant") or None, None, _MOST_NAMES)
+        return await queue_report.queues(self._cache, request.query_params.get("tenant") or None, None, _MOST_NAMES)
 
     async def dead(self, request: Request) -> CommandResult:
         """Returns the dead letters of one queue."""
-        return await letters.dead(self._cache, _require(request, "tenant"), _require(request, "queue"), _MOST_LETTERS)
+        return await queue_report.dead(
+            self._cache, _require(request, "tenant"), _require(request, "queue"), _MOST_LETTERS
+        )
 
     async def locks(self, request: Request) -> CommandResult:
         """Returns the locks that are held or waited for."""
         # The page asks every two seconds: no keys are looked at.
-        return await report.locks(self._cache, request.query_params.get("tenant") or None, 0)
+        return await cache_report.locks(self._cache, request.query_params.get("tenant") or None, 0)
 
     async def tokens(self, request: Request) -> CommandResult:
         """Returns the totals of one tenant's ledger."""
         given = {name: request.query_params.get(name) or None for name in ("day", "month")}
-        return await report.tokens(self._cache, _require(request, "tenant"), given["day"], given["month"])
+        return await cache_report.tokens(self._cache, _require(request, "tenant"), given["day"], given["month"])
 
     async def log(self, _: Request) -> dict[str, Any]:
         """Returns the activity, the newest line first."""
@@ -160,7 +166,7 @@ def make_endpoint(view: View) -> Callable[[Request], Awaitable[Response]]:
         if isinstance(found, dict):
             return JSONResponse(found)
         words = {name: [asdict(cell) for cell in getattr(found, name)] for name in ("sentences", "last")}
-        return JSONResponse({"data": report.plain(found.data), **words, "code": found.code})
+        return JSONResponse({"data": cache_report.plain(found.data), **words, "code": found.code})
 
     return answer
 

@@ -12,7 +12,7 @@ from alacena.engine.base.keys import Keys
 from alacena.engine.base.remote_tier import Found
 from alacena.engine.base.scope import Scope
 from alacena.engine.loading.load import LoadContext, adapt
-from alacena.engine.reading.decision import is_early
+from alacena.engine.reading.read_decision import is_early
 from tests.unit.engine.scene import TENANT, Source, play
 
 KEY = Keys().entry("note", "n", Scope(TENANT, agent_id="a", collection_id="c"))

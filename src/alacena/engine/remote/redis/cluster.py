@@ -12,16 +12,16 @@ from alacena.engine.remote.redis.command_safety import classify, is_lasting
 from alacena.engine.remote.redis.hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.retrying import persist
-from alacena.engine.remote.redis.slots import Redirection, SlotMap, read_slots, slot_of
+from alacena.engine.remote.redis.slot_map import Redirection, SlotMap, read_slots, slot_of
 from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_socket
-from alacena.engine.remote.redis.wire.retry import RetryBackoff, RetryBudget
+from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff, RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.remote.redis.endpoint import Address, Endpoint
-    from alacena.engine.remote.redis.slots import Key
+    from alacena.engine.remote.redis.slot_map import Key
     from alacena.engine.remote.redis.wire import Argument, Command, Reply
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from alacena.engine.remote.redis.hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.wire import Connection
 from alacena.engine.remote.redis.wire.handshake import Greeting, Opener, greet, open_socket
-from alacena.engine.remote.redis.wire.retry import RetryBudget
+from alacena.engine.remote.redis.wire.retry_limits import RetryBudget
 from alacena.engine.remote.redis.wire.supervisor import Supervisor
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from alacena.engine.remote.redis.connection_log import ConnectionLog
 from alacena.engine.remote.redis.guarantees import REMEDY, promises, unsafe
 from alacena.engine.remote.redis.node import Node
 from alacena.engine.remote.redis.removals import Removals
-from alacena.engine.remote.redis.slots import slot_of
+from alacena.engine.remote.redis.slot_map import slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.environment import Environment
     from alacena.engine.remote.redis.hooks import LinkCounters, LinkSettings
     from alacena.engine.remote.redis.wire.command import Command, Reply
-    from alacena.engine.remote.redis.wire.retry import RetryBudget
+    from alacena.engine.remote.redis.wire.retry_limits import RetryBudget
 
 
 class Asked(Protocol):

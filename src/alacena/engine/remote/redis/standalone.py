@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from alacena.engine.remote.redis.link import Link
-    from alacena.engine.remote.redis.slots import Key
+    from alacena.engine.remote.redis.slot_map import Key
     from alacena.engine.remote.redis.wire import Argument, Command, Reply
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from alacena.engine.base.keys import Keys
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.remote_tier import Found
 from alacena.engine.loading.single_flight import Flight
-from alacena.engine.reading.decision import ReadDecision, decide, is_early, may_stand_in, patience_s, stand_in
+from alacena.engine.reading.read_decision import ReadDecision, decide, is_early, may_stand_in, patience_s, stand_in
 
 _KEY = Keys("alacena").plain("note", "n", "acme")
 _BOTH = Policy(ttl=10, stale_while_revalidate_s=5, stale_if_error_s=60)

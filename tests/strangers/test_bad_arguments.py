@@ -50,10 +50,20 @@ MOST_SAID, MOST_QUOTED = 1_000, 200
 """Characters of a message, and of an argument in it."""
 
 
+class Unshowable:
+    """Stands for a value of the application's that cannot be shown, such as a row whose session is closed."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("the session is closed")
+
+    __str__ = __format__ = __repr__  # type: ignore[assignment]
+
+
 ODD: tuple[Any, ...] = (
     None, "", "\0", "\ud800", LONG, b"x", True, 0, -1, 5, 10**400, 1.5, float("nan"), float("inf"),
     Decimal("1.5"), Decimal("nan"), [], [None], [[]], ["\ud800"], ("a",), {"a"}, {}, {1: None}, {"a": object()},
-    object(), len, lambda: 1, int, uuid.UUID(int=1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    object(), len, lambda: 1, int, uuid.UUID(int=1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), Unshowable(),
+    [Unshowable()], {"a": Unshowable()},
 )  # fmt: skip
 
 

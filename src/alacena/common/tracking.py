@@ -150,16 +150,9 @@ async def track_token_usage(
         # Outside of a source an error loses nothing. Any: parts may be any object, and code of its own runs.
         if not in_source():
             raise
-        what = f"{_tell(tokens)} tokens of {_tell(model)} under {_tell(idempotency_key)}"
+        what = f"{show(tokens)} tokens of {show(model)} under {show(idempotency_key)}"
         _log.error("token usage is not counted, and the answer that it was for is kept: %s: %s", what, error)
         return False
-
-
-def _tell(given: Any) -> str:
-    try:
-        return f"{given!r:.80}"
-    except Exception:  # noqa: BLE001 - code of the caller's own, and the answer is paid for
-        return f"a {type(given).__name__}"
 
 
 def _sum_of(parts: dict[str, Any] | None) -> int:
@@ -230,7 +223,7 @@ async def track_query(
     if missing is not None:
         if not in_source():
             raise ArgumentError(
-                f"{missing} must be an integer, not {given[missing]!r:.80}: pass the number that the provider reported"
+                f"{missing} must be an integer, not {show(given[missing])}: pass the number that the provider reported"
             )
         # The answer is paid for, and is not lost for a figure that its provider left out.
         given[missing] = 0

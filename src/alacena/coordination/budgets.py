@@ -14,6 +14,7 @@ from alacena.engine.base.errors import (
     LimitExceededError,
     NotOwnerError,
     OutcomeUnknownError,
+    show,
 )
 from alacena.engine.loading.load import in_source
 from alacena.engine.remote.backend import Script
@@ -131,7 +132,7 @@ class Reservation:
             )
 
     def _what(self) -> str:
-        return f"reservation {self.id!r:.80} of {self._keys[0]!r:.200}"
+        return f"reservation {show(self.id)} of {show(self._keys[0])}"
 
     async def refund(self) -> None:
         """Gives all of it back. Cost: 1 round trip. Idempotent; harmless where it ran out.

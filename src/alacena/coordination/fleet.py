@@ -304,14 +304,14 @@ class Fleet:
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError:
             raise TimeoutError(
-                f"{name!r:.80} did not answer within {wait_ms / 1000:g} s: it may have ended, or hang"
+                f"{show(name)} did not answer within {wait_ms / 1000:g} s: it may have ended, or hang"
             ) from None
         return self._read(name, question, said)
 
     def _read(self, name: str, question: str, said: bytes) -> Any:
         answer = msgspec.msgpack.decode(said)
         if "error" in answer:
-            raise UsageError(f"{name!r:.80} could not answer {question!r}: {answer['error']}")
+            raise UsageError(f"{show(name)} could not answer {question!r}: {answer['error']}")
         return answer["answer"]
 
     async def _run(self, every_s: float) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral
+from typing import Any, Final
 
 from alacena.coordination.elements import all_read
 from alacena.coordination.per_tenant import PerTenant
-from alacena.engine.base.errors import BackendError, DecodeError
+from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, show
+
+_FURTHEST: Final = 2**53 - 1
 
 
 class Lists(PerTenant):
@@ -76,7 +79,7 @@ class Lists(PerTenant):
         """
         tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)
-        rows = await self._port.call("LRANGE", key, start, end)
+        rows = await self._port.call("LRANGE", key, _place(start, "start"), _place(end, "end"))
         return all_read(self._port.elements.of(tenant_id, key).decode, rows)
 
     async def llen(self, name: str, *, tenant_id: str | None = None) -> int:
@@ -90,3 +93,10 @@ class Lists(PerTenant):
 
     def _key(self, name: str, tenant_id: str) -> str:
         return self._port.key("list", tenant_id, name)
+
+
+def _place(given: int, name: str) -> int:
+    """Returns a place that the server can read. One beyond every list, such as ``sys.maxsize``, is brought within its range."""
+    if isinstance(given, bool) or not isinstance(given, Integral):
+        raise ArgumentError(f"{name} must be a place in the list: 0 is the first, -1 the last one, not {show(given)}")
+    return max(-_FURTHEST, min(int(given), _FURTHEST))

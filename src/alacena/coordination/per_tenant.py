@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from alacena.engine.base.errors import MissingTenantError, TenantMismatchError, UsageError
+from alacena.engine.base.errors import MissingTenantError, TenantMismatchError, UsageError, show
 from alacena.engine.base.scope import tenant_text
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PerTenant:
             return tenant_id
         if (text := tenant_text(tenant_id)) != bound:
             raise TenantMismatchError(
-                "the argument tenant_id", text, bound, remedy=f"ask that tenant's handle, cache.tenant({text!r:.80})"
+                "the argument tenant_id", text, bound, remedy=f"ask that tenant's handle, cache.tenant({show(text)})"
             )
         return bound
 

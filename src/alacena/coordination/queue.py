@@ -11,7 +11,7 @@ from alacena.coordination.item import DeadLetter, Item, QueueStats, stats_from
 from alacena.coordination.item_source import MOST_BYTES, Taken, check_take, give_back, reserve_from
 from alacena.coordination.pushed import OUTCOMES, Pushed, due_word, item_id, pages
 from alacena.engine.base.arguments import exact, list_of, milliseconds
-from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, OutcomeUnknownError, show
+from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, OutcomeUnknownError, show, text_of
 from alacena.engine.base.events import ItemRejected
 from alacena.engine.base.scope import identifier, tenant_text
 from alacena.engine.remote.backend import Script
@@ -435,7 +435,7 @@ def _reason(reason: str | None) -> str:
 
     Neither may keep the item from being given back.
     """
-    return "" if reason is None else str(reason)[:_MOST_REASON].encode("utf-8", "backslashreplace").decode()
+    return "" if reason is None else text_of(reason)[:_MOST_REASON].encode("utf-8", "backslashreplace").decode()
 
 
 def _letter_id(name: str | int | UUID) -> str:

@@ -145,9 +145,9 @@ class Worker:
     ) -> None:
         concurrency = exact(concurrency, "concurrency", least=1)
         if not callable(handler):
-            raise UsageError(f"a worker's handler must be callable with an item, not {handler!r:.80}")
+            raise UsageError(f"a worker's handler must be callable with an item, not {show(handler)}")
         if isinstance(source, str):
-            raise UsageError(f"a worker's source must be a queue, or cache.queues.any({source!r:.80}), not a name")
+            raise UsageError(f"a worker's source must be a queue, or cache.queues.any({show(source)}), not a name")
         if not callable(getattr(source, "take", None)) or not callable(getattr(source, "bell", None)):
             raise UsageError(f"a worker's source must be a queue, or what cache.queues.any() gave, not {show(source)}")
         if not isinstance(backoff, Backoff | None):

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from alacena.common.cache.vectors import Vectors
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.integrations.ambient_scope import digest, tenant_scope
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class _Batch:
         usual = self.latest
         odd = [one for one, vector in found.items() if len(vector) != usual]
         for one in odd:
-            self._faults[one] = f"that of {self._texts[one]!r:.60} has {len(found.pop(one))} numbers and not {usual}"
+            self._faults[one] = f"that of {show(self._texts[one])} has {len(found.pop(one))} numbers and not {usual}"
         return odd
 
     def order(self, found: dict[str, Any]) -> list[list[float]]:
@@ -178,7 +178,7 @@ class _Batch:
             ValueError: One is missing, or they are of two models.
         """
         if missing := [one for one in self.distinct if one not in found]:
-            told = self._faults.get(missing[0], f"none was made for {self._texts[missing[0]]!r:.60}")
+            told = self._faults.get(missing[0], f"none was made for {show(self._texts[missing[0]])}")
             raise ValueError(
                 f"the embedding model returned no vector for {len(missing)} of {len(self.distinct)} texts, the others are "
                 f"kept: {told}"

@@ -23,6 +23,7 @@ from alacena.common.context import (
 )
 from alacena.common.context.context import ON_LEAVE
 from alacena.common.context.vars import FIELDS, note_reader, user_of_code
+from alacena.engine.base.errors import show
 from alacena.engine.base.surroundings import undo
 
 _SETTERS: Final = {
@@ -72,7 +73,7 @@ class Caller:
     def __post_init__(self) -> None:
         tenant_id = self.tenant_id if self.tenant_id is None else str(self.tenant_id)
         if not is_valid_tenant_id(tenant_id) or tenant_id == SYSTEM_TENANT:
-            msg = f"{self.tenant_id!r:.80} is no tenant that a caller can work for"
+            msg = f"{show(self.tenant_id)} is no tenant that a caller can work for"
             raise MissingTenantError(msg)
         checked = Scope(**{field.name: getattr(self, field.name) for field in fields(self)})
         # Scope has checked each id and made text of it. The class is frozen: there is no other way to set it.

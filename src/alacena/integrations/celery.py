@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from alacena import CacheManager, UsageError, configure
+from alacena.engine.base.errors import show
 from alacena.integrations.caller import AMBIENT, LABEL, Serving, ambient_ids, ids_in, labels_of
 from alacena.integrations.requirement import require_extra
 
@@ -52,7 +53,7 @@ class LoopThread:
             Exception: The coroutine's own.
         """
         if not asyncio.iscoroutine(work):
-            raise UsageError(f"run() takes a coroutine, such as run(CacheManager.get(...)), not {work!r:.80}")
+            raise UsageError(f"run() takes a coroutine, such as run(CacheManager.get(...)), not {show(work)}")
         loop = self._start_loop()
         if threading.current_thread() is self._thread:
             work.close()

@@ -28,6 +28,7 @@ from alacena import (
     get_current_tenant_id,
 )
 from alacena.engine.base.arguments import check_part, copy_mapping
+from alacena.engine.base.errors import show
 from alacena.engine.base.lineage import documents_in
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.table_changes import documents_changed, tables_below, tables_of, tables_of_session
@@ -515,7 +516,7 @@ def _stable(value: Any) -> Hashable:
     if hasattr(value, "to_numpy"):  # a vector of pgvector's
         return kind, _stable(value.to_numpy())
     raise InvalidKeyError(
-        f"the bound value {value!r:.80} of type {kind} has no stable form: bind text, numbers or dates"
+        f"the bound value {show(value)} of type {kind} has no stable form: bind text, numbers or dates"
     )
 
 

@@ -177,7 +177,6 @@ class Ledger:
         if mode == "durable" and self._commits is None:
             raise UsageError("mode='durable' needs an authority: give the ledger one, or use 'safe'")
         paid = mode == "fast" and in_source()
-        what = f"{tenant_id!r:.80}, {idempotency_key!r:.80}: {tokens!r:.80} tokens of {model!r:.80}, {token_type!r:.80}"
         try:
             parts = whole_parts(parts)
             if tokens is None and parts is not None:
@@ -211,6 +210,7 @@ class Ledger:
         except _REFUSALS as error:
             if not paid:
                 raise
+            what = f"{show(tenant_id)}, {show(idempotency_key)}: {show(tokens)} tokens of {show(model)}, {show(token_type)}"
             self._pending.refuse(what, error)
             return False
         return True

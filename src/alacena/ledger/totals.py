@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.ledger.usage import COST, EXACT, money
 
 if TYPE_CHECKING:
@@ -143,5 +143,5 @@ def _check_name(given: date | str, name: str, form: str, example: str) -> str:
     except (TypeError, ValueError):
         read = None
     if read is None or given != read.strftime(form):
-        raise ArgumentError(f"{name} must be a date, or text such as {example!r} (UTC), not {given!r:.40}")
+        raise ArgumentError(f"{name} must be a date, or text such as {example!r} (UTC), not {show(given)}")
     return given

@@ -174,7 +174,7 @@ def whole_parts(parts: Mapping[str, Any] | None) -> dict[str, int] | None:
     parts = copy_mapping(parts, "parts", "tokens by kind")
     for name in parts:
         if not isinstance(name, str) or not name.strip() or name == COST or len(name) > _LONGEST_PART:
-            raise ArgumentError(f"a part is named by a word, such as 'input' or 'output', not {name!r:.80}")
+            raise ArgumentError(f"a part is named by a word, such as 'input' or 'output', not {show(name)}")
     amounts = {name: whole(amount, f"parts[{name!r}]") for name, amount in parts.items()}
     return {name: amount for name, amount in amounts.items() if amount} or None
 
@@ -195,7 +195,7 @@ def micros(cost: Decimal | float | str | None) -> int:
         whole_micros = EXACT.multiply(amount, _MICROS).to_integral_value(ROUND_HALF_EVEN, EXACT)
         return exact(int(whole_micros), "cost in millionths", least=0)
     except DecimalException:
-        raise ArgumentError(f"cost must be an amount of money, such as Decimal('0.0024'), not {cost!r:.80}") from None
+        raise ArgumentError(f"cost must be an amount of money, such as Decimal('0.0024'), not {show(cost)}") from None
 
 
 def money(of_millionths: int) -> Decimal:

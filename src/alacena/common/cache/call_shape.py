@@ -10,7 +10,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
-from alacena.engine.base.errors import ArgumentError, InvalidKeyError
+from alacena.engine.base.errors import ArgumentError, InvalidKeyError, show
 from alacena.engine.base.scope import identifier
 from alacena.engine.codec import identity
 from alacena.engine.codec.attributes import is_derived, slots_of
@@ -125,7 +125,7 @@ class CallShape:
             InvalidKeyError: It is ``None`` or awaitable.
             EncodeError: It is neither an id nor made of values that are equal in every process.
         """
-        what = f"{self.name}: key= returned {key!r:.80}, "
+        what = f"{self.name}: key= returned {show(key)}, "
         if key is None or inspect.isawaitable(key):
             if inspect.iscoroutine(key):
                 # Never awaited, it would warn at some later point, beside the error that says what is wrong.
@@ -293,7 +293,7 @@ def _check(function: Any) -> None:
     while isinstance(target, functools.partial):
         target = target.func
     if not callable(target):
-        raise ArgumentError(f"@cached takes an async function, not {function!r:.80}")
+        raise ArgumentError(f"@cached takes an async function, not {show(function)}")
     name = getattr(target, "__qualname__", repr(target))
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
         raise ArgumentError(

@@ -19,7 +19,7 @@ from alacena.common.context import Context
 from alacena.common.runtime import PROCESS
 from alacena.constants import SOURCE_CACHE, SOURCE_GENERATION, SOURCE_MIXED
 from alacena.engine.base.arguments import check_callable
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _count(value: Any, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ArgumentError(f"{name} must be an integer of at least 1, or None, not {value!r:.80}")
+        raise ArgumentError(f"{name} must be an integer of at least 1, or None, not {show(value)}")
     return int(value)
 
 

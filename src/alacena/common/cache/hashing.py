@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 
 
 def generate_resource_id_hash(data: Any) -> str:
@@ -54,6 +54,6 @@ def _stable(value: Any) -> Any:
 def _stable_dict(value: dict[Any, Any]) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
-            msg = f"cannot hash a dict with the key {key!r:.80}: keys must be strings"
+            msg = f"cannot hash a dict with the key {show(key)}: keys must be strings"
             raise ArgumentError(msg)
     return {"dict": {key: _stable(item) for key, item in value.items()}}  # nested, so no dict looks like a marked value

@@ -9,7 +9,7 @@ from alacena.common.context import Context, get_full_context
 from alacena.common.context.vars import agree_on_tenant
 from alacena.common.runtime import PROCESS
 from alacena.engine.base.arguments import copy_mapping
-from alacena.engine.base.errors import ArgumentError, MissingTenantError
+from alacena.engine.base.errors import ArgumentError, MissingTenantError, show
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _surroundings(ctx: Any) -> dict[str, Any]:
 def _chunk_name(chunk_id: str, document_id: str | None) -> str:
     if document_id is None or _blank(document_id):
         msg = (
-            f"chunk {chunk_id!r:.80} has no document: pass document_id=... (text, an int or a UUID) with every chunk_id"
+            f"chunk {show(chunk_id)} has no document: pass document_id=... (text, an int or a UUID) with every chunk_id"
         )
         raise ArgumentError(msg)
     return f"{document_id}_{chunk_id}" if chunk_id.removeprefix("-").isdecimal() else chunk_id

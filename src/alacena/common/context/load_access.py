@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine import MISSING, UNSET
-from alacena.engine.base.errors import UsageError
+from alacena.engine.base.errors import UsageError, show
 from alacena.engine.base.scope import covers
 from alacena.engine.loading.load import LOAD
 
@@ -32,7 +32,7 @@ def require_reader(deed: str, reader: Reader | None = None) -> None:
     if load is None:
         return
     served = getattr(load, "user_id", None), getattr(load, "permissions", None)
-    what = f"{deed}, inside the load of {load.data_type!r} {load.resource_id!r:.80}, whose entry"
+    what = f"{deed}, inside the load of {load.data_type!r} {show(load.resource_id)}, whose entry"
     if served == (None, None):
         raise UsageError(f"{what} serves the whole tenant: load that one with user_id=... or permissions=... too")
     if reader is not None and not covers(reader, served):

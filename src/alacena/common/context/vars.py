@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from alacena.common.context.generators import GeneratorValue, ambient, possible
 from alacena.constants import NIL_TENANT_ID
-from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError
+from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError, show
 from alacena.engine.base.scope import check_tenant_length, identifier, tenant_text
 from alacena.engine.base.surroundings import Surroundings
 from alacena.engine.loading.load import LOAD
@@ -181,7 +181,7 @@ def reset_context(token: Token[Any], name: str) -> None:
         InvalidKeyError: There is no field of that name.
     """
     if not isinstance(name, str) or name not in FIELDS:
-        raise InvalidKeyError(f"there is no context field {name!r:.80}: write one of {', '.join(FIELDS)}")
+        raise InvalidKeyError(f"there is no context field {show(name)}: write one of {', '.join(FIELDS)}")
     if not isinstance(token, Token):
         raise InvalidKeyError(f"token must be what the setter gave, not a {type(token).__name__}")
     FIELDS[name].reset(token)

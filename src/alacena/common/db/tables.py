@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 
 PUBLIC_TABLES = frozenset({"auth", "public_sessions", "tenants", "users"})
 """Tables of the whole platform; every other one belongs to the AI services."""
@@ -20,12 +20,14 @@ def get_table_name(base_name: str, schema: str | None = None) -> str:
         schema: The schema, if it is neither of the two usual ones.
 
     Raises:
-        ValueError: The name is blank.
+        ValueError: The name or the schema is blank, or no text.
     """
     if not isinstance(base_name, str) or not base_name.strip():
         raise ArgumentError('a table needs a name: get_table_name("documents")')
     if "." in base_name:
         return base_name
+    if schema is not None and (not isinstance(schema, str) or not schema.strip()):
+        raise ArgumentError(f'schema must be the name of a schema, such as "ai", not {show(schema)}')
     if schema is None:
         schema = PUBLIC_SCHEMA if base_name in PUBLIC_TABLES else AI_SCHEMA
     return f"{schema}.{base_name}"

@@ -154,7 +154,7 @@ def text_id(name: str, value: object) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidKeyError(f"{name} holds a lone surrogate, which no UTF-8 carries: {text!r:.80}") from None
+        raise InvalidKeyError(f"{name} holds a lone surrogate, which no UTF-8 carries: {show(text)}") from None
     return text
 
 

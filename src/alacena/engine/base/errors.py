@@ -36,18 +36,26 @@ The loader's own exceptions are never wrapped.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MOST_SHOWN: Final = 80
 
 
 def show(value: object) -> str:
     """Returns a value for a message: short, whatever it is."""
+    words = text_of(value, repr)
+    return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
+
+
+def text_of(value: object, form: Callable[[object], str] = str) -> str:
+    """Returns the text of a value, in full; of a value that raises instead, words that say so."""
     try:
-        words = repr(value)
+        return form(value)
     except Exception:  # noqa: BLE001 - an integer of too many digits, or code of the application's, as of a row that is detached
         return f"a {type(value).__name__} that cannot be shown"
-    return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
 
 
 class AlacenaError(Exception):
@@ -96,9 +104,9 @@ class TenantMismatchError(UsageError, ValueError):
     """
 
     def __init__(self, source: str, named: str, expected: str, *, remedy: str | None = None) -> None:
-        remedy = remedy or f"enter `with Context(tenant_id={named!r:.80})` in code that may cross tenants"
+        remedy = remedy or f"enter `with Context(tenant_id={show(named)})` in code that may cross tenants"
         super().__init__(
-            f"{source} names the tenant {named!r:.80}, and this code runs for {expected!r:.80}: leave it out, or {remedy}"
+            f"{source} names the tenant {show(named)}, and this code runs for {show(expected)}: leave it out, or {remedy}"
         )
         self.expected = expected
         self.named = named

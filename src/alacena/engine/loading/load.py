@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 import msgspec
 
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.keys import name_tags
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
@@ -128,7 +128,7 @@ class LoadContext:
         try:
             self._ttl = check_ttl(ttl)
         except (TypeError, ValueError) as error:
-            self._slip("ttl", f"ttl = {ttl!r:.80}: {error}")
+            self._slip("ttl", f"ttl = {show(ttl)}: {error}")
 
     @property
     def retry_after(self) -> float | None:
@@ -138,7 +138,7 @@ class LoadContext:
     @retry_after.setter
     def retry_after(self, retry_after: float | timedelta | None) -> None:
         if (pause_s := pause(retry_after)) is None and retry_after is not None:
-            self._slip("", f"retry_after = {retry_after!r:.80}: it must be a number of seconds, or a timedelta")
+            self._slip("", f"retry_after = {show(retry_after)}: it must be a number of seconds, or a timedelta")
         self._retry_after_s = pause_s
 
     def depends_on(self, document_ids: str | Iterable[str]) -> None:
@@ -150,7 +150,7 @@ class LoadContext:
         try:
             self.tags += name_tags((), document_ids)
         except (TypeError, ValueError) as error:
-            self._slip("tags", f"depends_on({document_ids!r:.80}): {error}")
+            self._slip("tags", f"depends_on({show(document_ids)}): {error}")
 
     def skip(self) -> None:
         """Does not store the value: it is for this caller (and the others of the load) alone."""
@@ -192,7 +192,7 @@ class LoadContext:
             self.tokens += int(counted)
             self.usd += paid
         except (TypeError, ValueError, OverflowError) as error:
-            self._slip("", f"cost(tokens={tokens!r:.80}, usd={usd!r:.80}): {error}")
+            self._slip("", f"cost(tokens={show(tokens)}, usd={show(usd)}): {error}")
 
     def part(self, key: EntryKey, tags: Iterable[str], share: float) -> LoadContext:
         """Returns the context of one of several entries that one call loads: its words are about each of them.
@@ -285,7 +285,7 @@ def _takes_context(loader: Any) -> bool:
         if inspect.iscoroutine(loader):
             loader.close()  # It would be reported as never awaited, far from here.
         raise ArgumentError(
-            f"a loader must be a function of (context), or of nothing: pass it without calling it, not {loader!r:.80}"
+            f"a loader must be a function of (context), or of nothing: pass it without calling it, not {show(loader)}"
         )
     if hasattr(loader, "__wrapped__"):
         return _signature_takes_context(loader)

@@ -18,7 +18,7 @@ from itertools import islice
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final, TypeAlias
 
-from alacena.engine.base.errors import OneShotValueError, UnsharableValueError
+from alacena.engine.base.errors import OneShotValueError, UnsharableValueError, show
 
 _PLAIN: Final = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None), range})
 _MOST_PARTS: Final = 10_000
@@ -95,7 +95,7 @@ def _parts(value: object, path: str) -> Iterable[tuple[object, str]]:
     """Returns the parts of a value; the path of an attribute ends in a blank."""
     base = path.rstrip()
     if isinstance(value, Mapping):
-        return ((part, f"{base}[{key!r:.40}]") for key, part in value.items())
+        return ((part, f"{base}[{show(key)}]") for key, part in value.items())
     if isinstance(value, list | tuple | set | frozenset | deque):
         return ((part, f"{base}[{index}]") for index, part in enumerate(value))
     if dataclasses.is_dataclass(value):

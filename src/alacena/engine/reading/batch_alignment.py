@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
 
-from alacena.engine.base.errors import InvalidKeyError
+from alacena.engine.base.errors import InvalidKeyError, show
 from alacena.engine.base.remote_tier import MISSING, NOT_FOUND, Found
 from alacena.engine.base.scope import identifier
 from alacena.engine.loading.load import UNCHANGED
@@ -37,7 +37,7 @@ def distinct(resource_ids: Iterable[str]) -> list[str]:
         InvalidKeyError: It is one id, the letters of which would be taken for ids, or no collection at all.
     """
     if isinstance(resource_ids, str | bytes | int | UUID):
-        raise InvalidKeyError(f"resource_ids must be a list of ids, not the one id {resource_ids!r:.80}")
+        raise InvalidKeyError(f"resource_ids must be a list of ids, not the one id {show(resource_ids)}")
     try:
         found = iter(resource_ids)
     except TypeError:
@@ -73,7 +73,7 @@ def align(ids: Sequence[str], values: Any) -> list[Any]:
     if hasattr(values, "keys"):
         listed = _by_id(ids, values)
     elif isinstance(values, str | bytes | AbstractSet) or not hasattr(values, "__iter__"):
-        raise ValueError(f"the loader was asked for {len(ids)} values and returned {values!r:.80}: {_REMEDY}")
+        raise ValueError(f"the loader was asked for {len(ids)} values and returned {show(values)}: {_REMEDY}")
     else:
         rows = list(values)
         listed = _by_own_ids(ids, rows) or rows

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from alacena.engine.base.errors import ArgumentError, ClaimError, LoadTimeoutError
+from alacena.engine.base.errors import ArgumentError, ClaimError, LoadTimeoutError, show
 from alacena.engine.base.keys import name_tags
 from alacena.engine.base.remote_tier import MISSING, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl, seconds
@@ -255,4 +255,4 @@ class Claim:
 
     @property
     def _named(self) -> str:
-        return f"{self._key.data_type:.80} {self._key.resource_id!r:.80}"
+        return f"{self._key.data_type:.80} {show(self._key.resource_id)}"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.closing import wait_shared
-from alacena.engine.base.errors import ArgumentError, BackendError, CacheClosedError, EncodeError, InvalidKeyError
+from alacena.engine.base.errors import ArgumentError, BackendError, CacheClosedError, EncodeError, InvalidKeyError, show
 from alacena.engine.base.events import Invalidated
 from alacena.engine.base.lineage import list_dependencies
 from alacena.engine.base.miss_reasons import INVALIDATED
@@ -453,7 +453,7 @@ class Writer:
     ) -> tuple[Sequence[tuple[str, ...]], list[EntryKey]]:
         if data_type is None:
             raise InvalidKeyError(
-                f"invalidate(resource_id={resource_id!r:.80}) names no data_type: pass data_type=..., or leave resource_id "
+                f"invalidate(resource_id={show(resource_id)}) names no data_type: pass data_type=..., or leave resource_id "
                 "out to invalidate the tenant"
             )
         entry = self._keys.entry(data_type, resource_id, scope)

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families  # noqa: E40
 from alacena.integrations.prometheus import (  # noqa: E402
     CacheCollector,
     SnapshotCollector,
-    exported_names,
     fleet_page,
+    list_exported_names,
 )
 from proving.servers.prometheus import find_program  # noqa: E402
 from tests.waiting import until  # noqa: E402
@@ -69,7 +69,7 @@ async def test_a_scrape_from_another_thread_reads_the_snapshot() -> None:
     assert at("alacena_operation_duration_seconds_count", operation="load") == 1
     assert at("alacena_operation_duration_seconds_bucket", operation="load", le="+Inf") == 1
     assert at("alacena_memory_serving") == 1
-    assert {name for name, _ in page} == exported_names()
+    assert {name for name, _ in page} == list_exported_names()
 
 
 async def test_a_closed_cache_exports_nothing_and_breaks_nothing() -> None:

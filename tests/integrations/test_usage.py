@@ -15,7 +15,7 @@ from openai.types.create_embedding_response import Usage as EmbeddingUsage
 from openai.types.responses import ResponseUsage
 
 from alacena.common.token_counts import read_parts
-from alacena.integrations.prices import GenaiPrices, ModelPrice, PriceTable, known_prices
+from alacena.integrations.prices import GenaiPrices, ModelPrice, PriceTable, find_prices
 from alacena.integrations.usage import TokenCounts, read_usage
 from tests.integrations import provider as says
 
@@ -190,7 +190,7 @@ def test_each_kind_of_token_has_its_price_or_the_call_has_none() -> None:
 
 def test_genai_prices_are_used_for_providers_that_they_know() -> None:
     counts = TokenCounts(input_tokens=1_000, output_tokens=100)
-    prices = known_prices()
+    prices = find_prices()
 
     assert isinstance(prices, GenaiPrices)
     known = prices.nanodollars("gpt-4o-mini", counts, at=at("2026-06-01"), url="https://api.openai.com/v1/x")
@@ -211,6 +211,6 @@ def test_a_table_may_fall_back_on_others() -> None:
 def test_without_genai_prices_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "genai_prices", None)
 
-    assert known_prices().nanodollars("gpt-4o-mini", TokenCounts(input_tokens=1), at=0.0, url="") is None
+    assert find_prices().nanodollars("gpt-4o-mini", TokenCounts(input_tokens=1), at=0.0, url="") is None
     with pytest.raises(ImportError, match=r"alacena\[prices\]"):
         GenaiPrices()

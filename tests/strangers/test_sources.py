@@ -244,18 +244,18 @@ def test_waves_of_readers_make_one_call_while_the_source_is_to_be_left_alone(ser
 def test_the_date_of_a_retry_after_is_understood_and_nonsense_is_not():
     from datetime import UTC, datetime
 
-    from alacena.engine.loading.source_backoff import told_pause
+    from alacena.engine.loading.source_backoff import read_pause
 
     environment = FakeEnvironment()
     at = datetime.fromtimestamp(int(environment.wall()) + 30, UTC)
-    told = told_pause(RateLimitError(Response(429, retry_after=format_datetime(at, usegmt=True))), environment)
+    told = read_pause(RateLimitError(Response(429, retry_after=format_datetime(at, usegmt=True))), environment)
     assert told is not None
     assert 28 < told < 31
-    assert told_pause(RateLimitError(retry_after=10**9), environment) == 3600
+    assert read_pause(RateLimitError(retry_after=10**9), environment) == 3600
     for nonsense in ("soon", "-5", "nan", ""):
-        assert told_pause(RateLimitError(Response(429, retry_after=nonsense)), environment) is None
-    assert told_pause(RateLimitError(Response(404, retry_after="20")), environment) is None
-    assert told_pause(RateLimitError(retry_after="20"), environment) is None
+        assert read_pause(RateLimitError(Response(429, retry_after=nonsense)), environment) is None
+    assert read_pause(RateLimitError(Response(404, retry_after="20")), environment) is None
+    assert read_pause(RateLimitError(retry_after="20"), environment) is None
 
 
 @MODES

@@ -130,7 +130,7 @@ def _say_closed() -> OutcomeUnknownError:
 
 
 async def _quietly(step: Awaitable[Any]) -> None:
-    """Runs a step without a caller: if the backend is away, what it would have tidied up expires by itself."""
+    """Runs a step without a caller: if the backend is away, its leftovers expire by themselves."""
     try:
         await step
     except AlacenaError:

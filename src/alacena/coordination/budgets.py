@@ -60,7 +60,7 @@ class Reservation:
     """An amount set aside until it is committed, refunded, or runs out.
 
     As a context manager it is refunded at the end of the block, unless a commit was begun in it: the amount spent stays
-    spent, also if it is unknown whether the commit arrived. If the amount of a commit was none, what was set aside counts.
+    spent, also if it is unknown whether the commit arrived. A commit that names no amount spends all that was set aside.
 
     Attributes:
         id: Its id.

@@ -110,7 +110,7 @@ class CoordinationContext:
         return True
 
     async def require_safe(self) -> None:
-        """Refuses where the server may evict what must not be lost. Each verb looks: a policy may be changed at any time.
+        """Refuses where the server may evict keys that must not be lost. Each verb looks: a policy may be changed at any time.
 
         Raises:
             UnsafeServerError: ``maxmemory-policy`` is not ``noeviction``, or the server does not tell.
@@ -119,7 +119,7 @@ class CoordinationContext:
         await self.store.require_safe()
 
     async def call(self, *command: Argument) -> Reply:
-        """Runs one plain command, once: a command whose outcome is unknown is not sent again."""
+        """Runs one plain command, once: a command of unknown outcome is not sent again."""
         await self.require_safe()
         return await self.store.call(*command)
 

@@ -11,7 +11,7 @@ class CoordinationKeys(Protocol):
     """Renders keys: readable, injective, bound to their tenant."""
 
     def render(self, kind: str, tenant_id: str, *parts: str) -> str:
-        """Returns a key of ``kind`` whose parts cannot be mistaken for other parts; its hash tag is the tenant's."""
+        """Returns a key of ``kind``; its parts cannot be mistaken for other parts; its hash tag is the tenant's."""
         ...
 
 

@@ -17,7 +17,7 @@ _RECEIPT_S: Final = 86_400.0
 class Counters(PerTenant):
     """Integers between -(2^53 - 1) and 2^53 - 1.
 
-    If Redis fails: every verb raises. An increment whose outcome is unknown is sent again only if it has an id.
+    If Redis fails: every verb raises. An increment of unknown outcome is sent again only if it has an id.
     """
 
     async def increment(
@@ -39,7 +39,7 @@ class Counters(PerTenant):
             amount: The amount to add; may be negative.
             tenant_id: The tenant.
             ttl_s: Seconds until the counter starts again, counted from its first increment; later ones leave it, or
-                shorten what is left to theirs.
+                shorten the rest of its life to theirs.
             idempotency_id: Names this one increment: the same id counts once, and answers the same.
             remember_s: For how long the id is known.
 

@@ -21,7 +21,7 @@ class Elements:
     """A pair of functions between values and bytes.
 
     Attributes:
-        encode: Raises :class:`~alacena.engine.base.errors.EncodeError` for what cannot be stored.
+        encode: Raises :class:`~alacena.engine.base.errors.EncodeError` for a value that cannot be stored.
         decode: Raises :class:`~alacena.engine.base.errors.DecodeError` for bytes that it did not write.
         canonical: As ``encode``, with the same bytes for all equal values, in every process.
         cipher: Encrypts encoded elements; ``None``: nothing does.
@@ -55,7 +55,7 @@ class Members:
 
     Args:
         elements: How values become bytes.
-        tenant: Whose set it is.
+        tenant: The tenant of the set.
         place: The set's key.
     """
 

@@ -99,7 +99,7 @@ def watch_end(task: asyncio.Task[Any], is_ours: Callable[[], bool], health: Heal
 def ends_a_task(error: BaseException) -> bool:
     """Returns whether an error is an order to end, and not a failure.
 
-    A cancellation that was not asked of this task is a failure of what it called.
+    A cancellation that was not asked of this task is a failure of the code that it called.
     """
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()

@@ -10,7 +10,7 @@ The row's own column::
 or, where the table has none, the table of ``sources/migrations`` through :func:`check_fence`.
 
 Take the connection from a pool, inside the lock's block. A lock that is lost cancels its block wherever it waits, also
-within ``BEGIN``: the pool rolls back what that leaves open, a connection of one's own would go on inside it.
+within ``BEGIN``: the pool rolls back a transaction that is left open, a connection of one's own would go on inside it.
 Source of the idea: Kleppmann, "How to do distributed locking" (2016).
 """
 

@@ -20,11 +20,11 @@ class ItemQueue(Protocol):
         ...
 
     async def ack(self, items: Sequence[Item]) -> list[Item]:
-        """Finishes items for good; returns those whose lease had ended."""
+        """Finishes items for good; returns those that had lost their lease."""
         ...
 
     async def extend(self, items: Sequence[Item], visibility_s: float) -> list[Item]:
-        """Lengthens leases; returns the items whose lease had ended."""
+        """Lengthens leases; returns the items that had lost their lease."""
         ...
 
     async def nack(

@@ -54,7 +54,7 @@ class Decision:
 class Limits(PerTenant):
     """Rate limits. A refused request was not counted.
 
-    If Redis fails: raises; a request whose reply was lost may have been counted, and is not sent again.
+    If Redis fails: raises; a request without a reply may have been counted, and is not sent again.
     """
 
     async def sliding_window(
@@ -62,7 +62,7 @@ class Limits(PerTenant):
     ) -> Decision:
         """Allows at most ``limit`` within any ``window_s`` seconds.
 
-        Its counts are those of name and window: two windows under one name do not meet, and one whose length is changed
+        Its counts are those of name and window: two windows under one name do not meet, and one of another length
         starts empty. The window is cut into sixty buckets and one more is counted with it: never a request too many, at worst a
         sixtieth of the window too few. Memory: 61 small fields, for any limit.
 

@@ -41,7 +41,7 @@ class Pushed(str):
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Returns what a copy of it is made from, in this process or another."""
+        """Returns the arguments from which a copy of it is made, in this process or another."""
         return type(self), (str(self), self.outcome)
 
     @property

@@ -52,7 +52,7 @@ _log = logging.getLogger("alacena")
 class Queue:
     """One queue of one tenant. Made by :class:`~alacena.coordination.queues.Queues`.
 
-    Delivery is at least once: an item whose lease ends is delivered again, as its next attempt; after
+    Delivery is at least once: an item that loses its lease is delivered again, as its next attempt; after
     ``max_attempts`` it is a dead letter. Order is that of pushing, as far as delays and new attempts leave it.
     If Redis fails: every verb raises; each carries an id or token, so it was asked again before that.
 
@@ -235,7 +235,7 @@ class Queue:
         Cost: 1 round trip. Atomicity: all in one step. Idempotent.
 
         Returns:
-            Those whose lease had ended: they are or will be somebody else's.
+            Those that had lost their lease: another worker has them, or will.
         """
         words: list[Argument] = [_REMEMBER_GIVEN_MS, _REMEMBER_MADE_MS]
         return await self._each(ACK, words, items)
@@ -246,7 +246,7 @@ class Queue:
         Cost: 1 round trip.
 
         Returns:
-            Those whose lease had ended.
+            Those that had lost their lease.
         """
         words: list[Argument] = [milliseconds(visibility_s, "visibility_s")]
         return await self._each(EXTEND, words, items)

@@ -81,7 +81,7 @@ class Queues(PerTenant):
         wait_s: float = 0.0,
         max_attempts: int = 5,
     ) -> list[Item]:
-        """Takes items of many tenants in turn. See :meth:`any`, whose view keeps its place between calls."""
+        """Takes items of many tenants in turn. See :meth:`any`: that view keeps its place between calls."""
         view = self.any(name, tenant_ids=tenant_ids, max_attempts=max_attempts)
         return await view.reserve(max_items, visibility_s=visibility_s, wait_s=wait_s)
 
@@ -99,7 +99,7 @@ class Queues(PerTenant):
         """Returns a worker on one or more of these queues: ``await cache.queues.worker(queue, handle).run()``.
 
         Args:
-            source: A queue, or what :meth:`any` gives.
+            source: A queue, or the view of :meth:`any`.
             handler: Called with each item; when it returns, the item is done.
             concurrency: How many handlers at a time.
             visibility_s: The length of a lease: for how long an item of a worker that died is out of sight.

@@ -65,7 +65,7 @@ class ReadyTenants:
         port: The coordination context.
         kind: Of the objects.
         name: Of which.
-        part: The part of a tenant's object whose key stands for it in the list of all of the kind; ``None``: it is not
+        part: The part of a tenant's object that stands, by its key, for it in the list of all of the kind; ``None``: it is not
             listed.
     """
 
@@ -111,7 +111,7 @@ class ReadyTenants:
         await self._port.run(ANNOUNCE, keys, words)
 
     async def turns(self, count: int) -> tuple[list[Turn], float | None]:
-        """Returns the tenants whose turn it is, and the seconds until the next one (``None``: there is none).
+        """Returns the tenants that are due, and the seconds until the next one (``None``: there is none).
 
         Each goes to the end of the round. A reply that is lost costs its tenants one round.
 
@@ -122,7 +122,7 @@ class ReadyTenants:
         return found, None if left_ms < 0 else left_ms / 1000
 
     async def list_all(self, limit: int) -> list[str]:
-        """Returns the tenants on the list, those first whose turn comes first. Cost: 1 round trip."""
+        """Returns the tenants on the list, in the order of their turns. Cost: 1 round trip."""
         members = await self._port.call("ZRANGE", self._key, 0, limit - 1)
         return [member.decode("utf-8", "surrogatepass") for member in members]
 

@@ -45,9 +45,9 @@ class AllTenants:
         self._queue_of = queue_of
 
     async def reserve(self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0) -> list[Item]:
-        """Takes up to ``max_items`` of the tenants whose turn it is.
+        """Takes up to ``max_items`` of the tenants that are due.
 
-        A tenant whose queue fails does not keep the others waiting: it is passed over for a while, and said in the log.
+        A tenant with a failing queue does not keep the others waiting: it is passed over for a while, and said in the log.
 
         Cost: 2 round trips (turns, then all their queues at once); 1 more for each tenant that had nothing.
         Cancellation: items taken are given back in the background, without counting as an attempt.
@@ -128,7 +128,7 @@ class SomeTenants:
     async def reserve(self, max_items: int = 1, *, visibility_s: float = 60.0, wait_s: float = 0.0) -> list[Item]:
         """Takes up to ``max_items``, one of each tenant in turn.
 
-        A tenant whose queue fails does not keep the others waiting: it is passed over, and said in the log.
+        A tenant with a failing queue does not keep the others waiting: it is passed over, and said in the log.
 
         Cost: 1 round trip for each tenant looked at, until there are enough or all were looked at.
         Cancellation: items taken are given back in the background, without counting as an attempt.

@@ -73,7 +73,7 @@ class WorkerCounts:
     Attributes:
         done: Items handled and acknowledged.
         failed: Attempts given back because the handler raised.
-        lost: Items whose lease ended while their handler ran.
+        lost: Items that lost their lease while their handler ran.
         outages: Times that the store could not be asked.
         unreadable: Deliveries that could not be read here, and were given back.
     """
@@ -110,8 +110,8 @@ class Worker:
     The same job may be handled again after its worker died: make the handler idempotent by ``item.id``, or
     fence it with ``item.attempt``. A lock of the job is not needed: a lease is one.
 
-    A handler runs for the item's tenant, whatever tenant the worker was started for, and for no agent or user. An item
-    of `SYSTEM_TENANT` belongs to nobody: its handler enters a `Context` of its own.
+    A handler runs for the item's tenant, even if the worker was started for another, and for no agent or user. An item
+    of `SYSTEM_TENANT` belongs to no tenant: its handler enters a `Context` of its own.
 
     A handler that returns acknowledges its item; one that raises gives it back after a growing delay, with the
     exception as the reason. Leases are lengthened in one command a queue for as long as handlers run; a handler whose

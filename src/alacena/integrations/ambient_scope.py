@@ -27,7 +27,7 @@ def reader_scope() -> Scope:
 
     Raises:
         MissingTenantError: None is ambient.
-        UsageError: It is called inside a load whose entry is for the whole tenant, while a user is ambient.
+        UsageError: It is called inside a load for the whole tenant, while a user is ambient.
     """
     return scope_of(None, user_id=user_of_code(), permissions=ambient_permissions())
 

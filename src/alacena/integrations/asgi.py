@@ -105,7 +105,7 @@ class TenantMiddleware:
 
     Args:
         app: The application.
-        who: Says for whom a request is, by its ASGI scope: `from_header`, `from_path`, or a function of your own that
+        who: Names the tenant of a request, by its ASGI scope: `from_header`, `from_path`, or a function of your own that
             reads, say, the claims of a token. It is called on the event loop, so a function that waits must be async.
         on_missing: The status of the answer to a request without a tenant: 401, 400, 403 or 404. A websocket connection
             is closed with 4000 more, 4401.

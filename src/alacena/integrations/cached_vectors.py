@@ -40,7 +40,7 @@ class CachedVectors:
     def of(
         cls, embedder: object, model: str | None, access: Access, revision: str | None, dimensions: int | None
     ) -> Self:
-        """Returns those of a framework's embedder, whose own attributes say what is not given.
+        """Returns those of a framework's embedder; its own attributes say all that is not given.
 
         Raises:
             ValueError: Nothing names the model.

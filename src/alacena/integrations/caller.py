@@ -59,7 +59,7 @@ class Caller:
 
     Raises:
         MissingTenantError: The tenant is no tenant of a caller: missing, blank, ``"default"``, the nil UUID or
-            ``"system"``, whose entries are every tenant's.
+            ``"system"``, the entries of which are every tenant's.
         InvalidKeyError: Another id is blank or not text.
     """
 
@@ -114,10 +114,10 @@ _CALLER: Final[ContextVar[Caller | None]] = ContextVar("alacena.caller", default
 
 
 class Serving:
-    """A block whose code works for one caller: the ids named are ambient in it, and no other id that was so before.
+    """A block of code that works for one caller: the ids named are ambient in it, and no other id that was so before.
 
     Args:
-        whom: The caller, or ids by field; empty: no caller, so that verbs which need a tenant refuse.
+        whom: The caller to work for, or ids by field; empty: no caller, so that verbs which need a tenant refuse.
     """
 
     __slots__ = ("_caller", "_ids", "_undo")

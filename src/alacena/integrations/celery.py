@@ -31,7 +31,7 @@ _UID: Final = "alacena"
 class LoopThread:
     """An event loop in a thread of its own, for code that cannot await.
 
-    It starts with the first `run`, and once more in a forked child, whose parent's thread it does not have.
+    It starts with the first `run`, and once more in a forked child, which does not have its parent's thread.
     """
 
     def __init__(self) -> None:

@@ -72,7 +72,7 @@ def works_for(who: Callable[..., Any]) -> Callable[..., AsyncIterator[Caller]]:
         who: A dependency, sync or async, that returns a `Caller`, a tenant's id, or a mapping of a caller's fields.
 
     Raises:
-        HTTPException: 401, on a request whose dependency names no tenant.
+        HTTPException: 401, on a request without a tenant.
     """
 
     # Async though it awaits nothing: FastAPI runs a sync dependency in a thread with a copy of the context, and the

@@ -1,7 +1,7 @@
 """hishel: its HTTP cache keeps responses in this one, each tenant its own.
 
-hishel decides by RFC 9111 what may be stored and served (``Cache-Control``, ``ETag``, ``Vary``); this is where it keeps
-what it stores. It works for answers of your own service (``hishel.asgi``) and for answers that a client fetches
+hishel decides by RFC 9111 which responses may be stored and served (``Cache-Control``, ``ETag``, ``Vary``); here it keeps
+them. It works for answers of your own service (``hishel.asgi``) and for answers that a client fetches
 (``hishel.httpx``).
 """
 
@@ -64,7 +64,7 @@ class AlacenaStorage(AsyncBaseStorage):
         default_ttl: Seconds that a response is kept, if hishel does not say; ``None``: as the type ``http_response``.
         max_stream_size: Bytes of the largest body that is kept.
         fills: Whether equal requests at one time wait for the first one's response, here and in other processes, so that
-            it is made once. For a service, or a client, most of whose responses are kept: one that is not kept is made
+            it is made once. For a service, or a client, that keeps most responses: one that is not kept is made
             for each of them, one after the other.
     """
 
@@ -91,7 +91,7 @@ class AlacenaStorage(AsyncBaseStorage):
         ttl: float | None = None,
         tti: float | None = None,  # noqa: ARG002 - entries are kept by their age
     ) -> Entry:
-        """Returns an entry whose body is kept once it was read to its end. ``tti`` does not count.
+        """Returns an entry; its body is kept once it was read to its end. ``tti`` does not count.
 
         A response that replaces others is kept only if these have not been invalidated since they were found.
         """

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class CachedStore(BaseStore):
-    """A py-key-value store whose values may be forgotten, such as the answers that FastMCP keeps of its tools.
+    """A py-key-value store of values that may be forgotten, such as the answers that FastMCP keeps of its tools.
 
-    Tenant and user are the ambient ones, beside what the caller puts into its keys. Times to live are exact: the entry
+    Tenant and user are the ambient ones, beside the caller's own keys. Times to live are exact: the entry
     says itself when it ends. A cache evicts, so it is no place for sessions that cannot be made again.
 
     Args:
@@ -33,7 +33,7 @@ class CachedStore(BaseStore):
         data_type: The type that its entries have.
         fills: Whether a ``get`` that finds nothing is followed by the ``put`` of a new value, as FastMCP's response
             cache does. Then equal gets at one time wait for the first one's put, so that it is made once, and a put
-            whose get began before an invalidation is not kept, without an error. Leave it out if a miss is an answer.
+            after a get that began before an invalidation is not kept, without an error. Leave it out if a miss is an answer.
     """
 
     def __init__(

@@ -259,12 +259,12 @@ class CachedEmbeddings(Embeddings):
 
 
 class CachedByteStore(BaseStore[str, bytes]):
-    """A `ByteStore` whose values may be forgotten: for values that can be made again, never as the only place of anything.
+    """A `ByteStore` of values that may be forgotten: for values that can be made again, never as the only place of anything.
 
     Keys are apart for each ambient tenant. Keys are not listed, as a cache does not know them. A get that finds nothing
     is taken to be followed by a set of the new value, as `CacheBackedEmbeddings` does: equal gets at one time wait for
-    the first one's set, so that it is made once, and a set whose get began before an invalidation is not kept. A value
-    that nobody asked for before is stored as the caller's own word.
+    the first one's set, so that it is made once, and a set after a get that began before an invalidation is not kept. A value
+    that was not asked for before is stored as the caller's own word.
 
     Args:
         namespace: Keeps its keys apart from those of other stores.

@@ -38,9 +38,9 @@ class CachedModelCalls(AgentMiddleware[Any, Any, Any]):
 
         agent = create_agent(model, tools, middleware=[..., CachedModelCalls()])
 
-    Put it last, so that it sees what the model is asked. A call is named by the model and its parameters, messages, tools
+    Put it last, so that it sees the model's final request. A call is named by the model and its parameters, messages, tools
     and the schema of the answer. An answer from the cache carries no usage and no id, see `mark_cached`. Errors are not
-    kept; nor is a structured answer whose class cannot be built again from JSON.
+    kept; nor is a structured answer that cannot be built again from JSON.
 
     Args:
         cache: An open cache, or a started `Bridge`, which sync agents need; ``None``: the process-wide cache.
@@ -128,7 +128,7 @@ def name_of(request: ModelRequest[Any]) -> str:
 
 
 class _Call:
-    """One caller's model call: it has the answer itself, or is given what another one has."""
+    """One caller's model call: it has the answer itself, or is given another one's."""
 
     def __init__(self, request: ModelRequest[Any], allowed: tuple[type[Serializable], ...]) -> None:
         self._schemas = {getattr(one, "__name__", ""): one for one in _schemas(request.response_format)}

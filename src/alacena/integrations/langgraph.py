@@ -47,7 +47,7 @@ class _Askers:
     """The scopes for which LangGraph asked in vain, by key; the latest of them.
 
     LangGraph may store from a thread to which it gives no context. It stores under the key with which it asked, the same
-    object, and makes one for each node that it is about to run: so the object tells whose the value is.
+    object, and makes one for each node that it is about to run: so the object tells the owner of the value.
     """
 
     def __init__(self, most: int) -> None:
@@ -159,7 +159,7 @@ class NodeCache(BaseCache[ValueT]):
     def _write_values(
         self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]
     ) -> Iterator[tuple[str, Scope, tuple[str, bytes], dict[str, Any]]]:
-        """Yields what is to be stored: its name, whose it is, and the value as it is written; gives the rest up."""
+        """Yields the values to be stored: the name, the owner, and the value as it is written; gives the rest up."""
         for key, (value, ttl) in pairs.items():
             name, scope = self._name(key), self._scope_of(key)
             if scope is None or (ttl is not None and ttl <= 0):
@@ -172,7 +172,7 @@ class NodeCache(BaseCache[ValueT]):
                 yield name, scope, written, {"ttl": ttl, "tags": self._tags(key), "document_ids": documents_in(value)}
 
     def _scope_of(self, key: FullKey) -> Scope | None:
-        """Returns whose a value is; ``None`` if nothing says so, or if nothing tells when the value began."""
+        """Returns the owner of a value; ``None`` if nothing says so, or if nothing tells when the value began."""
         if get_current_tenant_id() is not None or key[0][:1] != (_WRITES,):
             return reader_scope()
         scope = self._askers.scope_of(key)

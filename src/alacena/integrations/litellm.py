@@ -45,7 +45,7 @@ _FOR: Final = "alacena_for"
 class LiteLLMCache(CallCache):
     """The cache of LiteLLM's calls: ``litellm.cache = LiteLLMCache()``, apart for each tenant, user and set of permissions.
 
-    LiteLLM names a call by its parameters; whose it is, the ambient caller says, and a call without a tenant is neither
+    LiteLLM names a call by its parameters; the ambient caller is its owner, and a call without a tenant is neither
     answered nor kept. Equal calls at one time ask the model once, here and in other processes: the first claims the
     entry, and the others have its answer, or ask if it fails. An answer that was asked for before an invalidation of
     the tenant, the type or a document that it was made from is not kept. The documents are those of `based_on` and of the call's
@@ -222,7 +222,7 @@ class _Backend(BaseCache):
 class LedgerLogger(CustomLogger):
     """Counts the tokens of LiteLLM's calls in the token ledger: ``litellm.callbacks = [LedgerLogger()]``.
 
-    A call counts once, under the provider's id of its answer, for the ambient tenant; what LiteLLM says that it cost
+    A call counts once, under the provider's id of its answer, for the ambient tenant; the cost that LiteLLM says
     goes along. A hit of another cache than `LiteLLMCache`, which counts its own, is counted as saved.
 
     Args:
@@ -323,7 +323,7 @@ def _serialize(value: Any) -> str | None:
 
 
 def _without_usage(stored: str) -> tuple[Any, dict[str, Any] | None]:
-    """Returns a kept answer whose tokens are 0, as they are not paid for again, and what the ledger is told that it saved."""
+    """Returns a kept answer with 0 tokens, as they are not paid for again, and the savings for the ledger."""
     kept = json.loads(stored)
     answer = kept.get("response")
     is_text = isinstance(answer, str)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class CachedTransform(TransformComponent):
-    """A transformation whose outcome is kept for each node by its content: a changed node is transformed alone.
+    """A transformation that keeps its outcome for each node, by its content: a changed node is transformed alone.
 
     ::
 
@@ -48,7 +48,7 @@ class CachedTransform(TransformComponent):
     Args:
         transform: The transformation.
         cache: An open cache, or a started `Bridge`, which ``run`` and a plain call need; ``None``: the process-wide one.
-        version: Names what the transformation's own settings do not tell, such as the model behind a function.
+        version: Names all that the transformation's own settings do not tell, such as the model behind a function.
         ignored_metadata: Fields of the metadata that make no difference, such as the file's time: they are the asking
             node's, and are not shown to the transformation.
         ttl: Seconds that an outcome stays fresh; left out: the type's; ``None``: for ever.
@@ -155,7 +155,7 @@ class _NodeBatch:
         return [list(names)] if self._keeps_nodes else [[name] for name in names]
 
     def copy_nodes(self, names: Sequence[str]) -> list[BaseNode]:
-        """Returns copies of the nodes for the transformation, which may change what it is given."""
+        """Returns copies of the nodes for the transformation, which may change its arguments."""
         return [self._shown_by_name[name].model_copy(deep=True) for name in names]
 
     def keep(self, names: Sequence[str], made: Sequence[BaseNode]) -> dict[str, dict[str, Any]]:
@@ -215,7 +215,7 @@ class StandardMetadata(TransformComponent):
 
 
 class CachedEmbedding(BaseEmbedding):
-    """An embedding model whose vectors are kept by text, model and use: a query's and a passage's are apart.
+    """An embedding model that keeps its vectors by text, model and use: a query's and a passage's are apart.
 
     Each distinct text of a call is embedded once, all that are missing in one call of the model; equal texts that are
     asked for at one time are embedded once too.
@@ -281,11 +281,11 @@ class CachedEmbedding(BaseEmbedding):
 
 
 class CachedKVStore(BaseKVStore):
-    """A key-value store whose values may be forgotten: for values that can be made again. It does not list its keys.
+    """A key-value store of values that may be forgotten: for values that can be made again. It does not list its keys.
 
     Keys are apart for each ambient tenant and user. A get that finds nothing is taken to be followed by a
     put of the new value, as LlamaIndex's own caches do: equal gets at one time wait for the first one's put, so that it is
-    made once, and a put whose get began before an invalidation is not kept. A value without an earlier look-up
+    made once, and a put after a get that began before an invalidation is not kept. A value without an earlier look-up
     is stored as the caller's own word.
 
     Args:

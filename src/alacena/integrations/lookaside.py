@@ -100,7 +100,7 @@ _OF_TASKS: Final[WeakKeyDictionary[asyncio.Task[Any], WeakSet[_Miss]]] = WeakKey
 class LookAside:
     """Looks entries up, and stores later the caller's values of the misses.
 
-    A miss claims its entry: others who look it up meanwhile, here and in other processes, wait for the stored value, and
+    A miss claims its entry: others that look it up meanwhile, here and in other processes, wait for the stored value, and
     a value that was invalidated since the miss is not stored. A claim ends when it is used, when the task that missed ends
     without having stored, or for sync code the block of its tenant, when it looks again, and after the type's
     ``hard_timeout_s``.
@@ -160,9 +160,9 @@ class LookAside:
             self._note(scope, misses)
 
     async def peek(self, ids: Sequence[str], scope: Scope) -> dict[str, Any]:
-        """Returns the values that are there, and waits for nobody: a miss only notes when it was.
+        """Returns the values that are there, and does not wait: a miss only notes when it was.
 
-        For a look-up whose task is not the one that stores, and may end long before.
+        For a look-up in another task than the store, which may end long before it.
 
         Cost: 1 round trip a node, and one more if something is missing.
         """
@@ -184,7 +184,7 @@ class LookAside:
         """Takes over the note of a look-up, for code that stores outside of the context in which it looked.
 
         Returns:
-            Whether there is one. Without it nothing tells what was invalidated since the look-up.
+            Whether there is one. Without it nothing tells the invalidations since the look-up.
         """
         miss = self._noted.get((scope, resource_id))
         if miss is None or miss.is_taken:
@@ -355,7 +355,7 @@ class LookAside:
         return miss, miss is not None or not notes.is_partial
 
     def _take_many(self, ids: Iterable[str], scope: Scope) -> dict[str, _Miss | None]:
-        """Takes the notes of several ids; ``None`` for one that was not looked up. One whose note may be lost is left out."""
+        """Takes the notes of several ids; ``None`` for one that was not looked up. One without a sure note is left out."""
         taken = {one: self._take(one, scope) for one in ids}
         return {one: miss for one, (miss, may_store) in taken.items() if may_store}
 
@@ -379,7 +379,7 @@ def _is_on_a_loop() -> bool:
 
 
 def _leave_block() -> None:
-    """Gives up what sync code looked up for a tenant for whom it no longer works, and has not stored."""
+    """Gives up the look-ups of sync code for a tenant for whom it no longer works, and has not stored."""
     notes = _NOTES.get()
     if not notes.misses or _is_on_a_loop():
         return

@@ -141,7 +141,7 @@ class GenaiPrices:
         return _nano(price.total_price)
 
 
-def known_prices() -> Prices:
+def find_prices() -> Prices:
     """Returns the prices of genai-prices if it is installed, else a table that knows none."""
     try:
         return GenaiPrices()

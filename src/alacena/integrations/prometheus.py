@@ -45,7 +45,7 @@ DURATION_NAME: Final = f"{DURATION.replace('.', '_')}_seconds"
 """The name of the histogram."""
 
 
-def exported_names(*, tenants: bool = True) -> set[str]:
+def list_exported_names(*, tenants: bool = True) -> set[str]:
     """Returns the names of all series that a collector exports, as queries write them."""
     names = {metric_name(one) + ("_total" if one.kind == "counter" else "") for one in choose_metrics(tenants=tenants)}
     return names | {f"{DURATION_NAME}_{part}" for part in ("bucket", "count", "sum")}

@@ -81,7 +81,7 @@ def alacena_open(
 def alacena_cache(request: pytest.FixtureRequest) -> Cache:
     """Yields a cache for this test, in memory unless `alacena_settings` says otherwise; process-wide meanwhile.
 
-    It is opened on the loop of function-scoped fixtures. A test whose loop lives longer uses `alacena_open`.
+    It is opened on the loop of function-scoped fixtures. A test with a loop of a longer life uses `alacena_open`.
     """
     plugin = "anyio" if "anyio_backend" in request.fixturenames else "asyncio"
     cache: Cache = request.getfixturevalue(f"_alacena_cache_of_{plugin}")

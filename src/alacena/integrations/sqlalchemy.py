@@ -1,4 +1,4 @@
-"""SQLAlchemy: commits that invalidate, writes that hold, and selects whose rows are cached.
+"""SQLAlchemy: commits that invalidate, writes that hold, and cached selects.
 
 The rule is that a cache never sees uncommitted rows: the hooks end entries after the commit, `write` holds them
 from before it, and a cached select reads through a connection of its own.
@@ -325,7 +325,7 @@ def _get_tenants(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> l
 
 
 def _whole(tenant: str, rule: Rule) -> Iterable[Ending]:
-    """Returns what ends if nothing tells which rows of a rule have changed: its types, or all, if documents are among them."""
+    """Returns the ends due if nothing tells which rows of a rule have changed: its types, or all, if documents are among them."""
     if rule.document is not None:
         yield tenant, None, None, None
     for name in (rule.data_type, *rule.also):
@@ -373,9 +373,9 @@ async def write(
 
 
 class CachedSelect:
-    """Selects whose rows are cached: plain values, never live instances.
+    """Selects with cached rows: plain values, never live instances.
 
-    A load reads through a connection of its own, in a transaction of its own, and so never stores what a session has not
+    A load reads through a connection of its own, in a transaction of its own, and so never stores rows that a session has not
     committed, and outlives the request that began it. A statement of mapped classes gives their columns.
 
     ::
@@ -499,7 +499,7 @@ def statement_id(statement: Select[Any], engine: AsyncEngine) -> str:
 
 
 def _stable(value: Any) -> Hashable:
-    """Returns a bound value in a form whose ``repr`` is the same in every process, and another for another type."""
+    """Returns a bound value in a form with a ``repr`` that is the same in every process, and another for another type."""
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, Enum):
         return kind, value.name

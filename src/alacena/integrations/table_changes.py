@@ -20,18 +20,18 @@ _BY_DATABASE: Final = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
 
 def tables_of(model: type) -> Iterator[Any]:
-    """Yields the tables whose rows are part of the rows of a mapped class and its subclasses."""
+    """Yields the tables that hold the rows of a mapped class and its subclasses."""
     mapper: Mapper[Any] = inspect(model)
     for one in mapper.self_and_descendants:
         yield from one.tables
 
 
 def tables_below(table: Any, handled: Iterable[Any] = ()) -> set[Any]:
-    """Returns the tables whose rows the database itself changes if a row of a table is deleted.
+    """Returns the tables that the database itself changes if a row of a table is deleted.
 
     Args:
         table: The table.
-        handled: Tables whose rows the session changes itself.
+        handled: Tables that the session changes itself.
     """
     below: set[Any] = set()
     over, left = set(handled), [table]
@@ -51,7 +51,7 @@ def tables_below(table: Any, handled: Iterable[Any] = ()) -> set[Any]:
 
 
 def tables_of_session(row: object) -> set[Any]:
-    """Returns the tables whose rows the session changes itself if it deletes a row: it has loaded them."""
+    """Returns the tables that the session changes itself if it deletes a row: it has loaded them."""
     relations = inspect(type(row)).relationships
     return {table for one in relations if one.uselist and not one.passive_deletes for table in one.mapper.tables}
 
@@ -65,11 +65,11 @@ def documents_changed(state: ORMExecuteState, column: Any) -> set[str] | None:
     """
     statement: Any = state.statement
     if state.is_insert:
-        given = _given(state, column)
+        given = _find_given(state, column)
         # A plain insert changes no row that was there.
         return given if given is not None or getattr(statement, "_post_values_clause", None) is not None else set()
     if isinstance(state.parameters, list):  # rows by their primary keys
-        return _given(state, column)
+        return _find_given(state, column)
     if column.table.key != statement.table.key:
         # A table of a subclass: the key that it shares with its parent's is the document's, or nothing here is.
         column = next((one for one in statement.table.columns if one.references(column)), None)
@@ -80,7 +80,7 @@ def documents_changed(state: ORMExecuteState, column: Any) -> set[str] | None:
     return met if len(met) <= MOST_DOCUMENTS else None
 
 
-def _given(state: ORMExecuteState, column: Any) -> set[str] | None:
+def _find_given(state: ORMExecuteState, column: Any) -> set[str] | None:
     """Returns the values that a statement gives a column; ``None`` if it gives none."""
     statement: Any = state.statement
     rows: list[Mapping[Any, Any]] = []

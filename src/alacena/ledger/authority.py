@@ -14,10 +14,10 @@ class Authority(Protocol):
     """The authority, which keeps usage for good, each key once."""
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
-        """Keeps those whose key is new, and totals them, in one transaction.
+        """Keeps those with a new key, and totals them, in one transaction.
 
         Returns:
-            Those whose key is known with other figures: not counted.
+            Those with a key that is known with other figures: not counted.
 
         Raises:
             BackendError: It is not known to be kept: absorb it again.

@@ -22,7 +22,7 @@ class Delivered:
     """The outcome of a batch. A row in neither list is kept.
 
     Attributes:
-        conflicts: Those whose key is known with other figures: noted, not counted.
+        conflicts: Those with a key that is known with other figures: noted, not counted.
         unfit: Those that the authority can never take, with its words.
     """
 

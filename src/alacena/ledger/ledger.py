@@ -77,7 +77,7 @@ class Ledger:
     =========  ==========================================  ===========================================================
     mode       returns when                                may be lost then
     =========  ==========================================  ===========================================================
-    fast       Redis has counted it                        what Redis loses with its machine: 1 s with ``everysec``
+    fast       Redis has counted it                        its last writes if the machine dies: 1 s (``everysec``)
     safe       it is on disk: Redis's file, or the spill   nothing, short of a lost disk or an unreplicated failover
     durable    the authority has committed it              nothing
     =========  ==========================================  ===========================================================
@@ -225,7 +225,7 @@ class Ledger:
             return None
 
     async def _record_paid(self, usage: Usage) -> bool:
-        """Counts a use whose answer must reach its caller in any case."""
+        """Counts a use of an answer that must reach its caller in any case."""
         try:
             usage.pack()
         except EncodeError as error:  # What cannot be packed could not be counted later either.
@@ -457,7 +457,7 @@ class Ledger:
 
     @property
     def ready_tenants(self) -> ReadyTenants:
-        """The tenants whose outbox may hold something."""
+        """The tenants that may have something in the outbox."""
         return self._ready_tenants
 
     def _key(self, tenant_id: str, part: str, *more: str) -> str:

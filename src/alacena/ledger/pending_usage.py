@@ -1,4 +1,4 @@
-"""Usage whose answer was paid for while no server would count it: kept in this process until one does."""
+"""Usage that was paid for while no server would count it: kept in this process until one does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("alacena")
 class PendingUsage:
     """Keeps usage in memory, and has it counted as soon as that can be done, in the order in which it came.
 
-    Each use has its key, so that one whose outcome was unknown is counted once.
+    Each use has its key, so that one of unknown outcome is counted once.
 
     Args:
         count: Counts one use; raises a ``BackendError`` while it cannot.

@@ -30,7 +30,7 @@ class Outboxes(Protocol):
 
     @property
     def ready_tenants(self) -> ReadyTenants:
-        """The tenants whose outbox may hold something."""
+        """The tenants that may have something in the outbox."""
         ...
 
     def outbox_key(self, tenant_id: str) -> str:
@@ -44,7 +44,7 @@ class RelayCounts:
 
     Attributes:
         carried: Records that the authority has, and that left the outbox.
-        conflicts: Of those, records whose key it knew with other figures.
+        conflicts: Of those, records with a key that it knew with other figures.
         unreadable: Records set aside because they cannot be read, or the authority can never take them.
         outages: Times that the store or the authority could not be reached, or failed in another way.
     """

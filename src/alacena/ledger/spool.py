@@ -20,7 +20,7 @@ _spills: WeakSet[Spool] = WeakSet()
 class Spool:
     """Lines in a file, appended and fsynced; several processes may share it.
 
-    A drain takes the whole file aside, and gives back the rest. A line is never lost, whatever dies or fails
+    A drain takes the whole file aside, and gives back the rest. A line is never lost, even if a process dies or fails
     when; where something did, it may be given out once more. Only one drain runs at a time, and its lock is let go of
     in any case. Needs a Unix: the locks are ``flock``.
 

@@ -94,7 +94,7 @@ class Totals:
 
 
 def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
-    """Reads the fields of one hash of totals, by JSON of what they are totals of.
+    """Reads the fields of one hash of totals, by JSON of their subject.
 
     ``t:`` are tokens, ``c:`` calls, and ``p:`` parts, with the part's name behind.
     """

@@ -82,7 +82,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def fingerprint(self) -> str:
         """The fields that must be equal if the key is: every figure; not the time, the metadata, or the recipient.
 
-        The first record of a call decides whose agent and conversation it was: a worker that repeats it outside of
+        The first record of a call decides its agent and conversation: a worker that repeats it outside of
         them brings the same call.
         """
         figures: list[Any] = [self.tokens, self.model, self.token_type, self.operation, self.saved]

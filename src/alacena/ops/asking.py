@@ -173,7 +173,7 @@ async def apply_migrations(dsn: str) -> list[str]:
 
 
 async def check_migrations(dsn: str) -> CommandResult:
-    """Returns which migrations a Postgres has: those whose tables and functions are all there. Nothing is changed."""
+    """Returns which migrations a Postgres has: those with all their tables and functions. Nothing is changed."""
     query = "SELECT to_regclass($1) IS NOT NULL OR EXISTS (SELECT FROM pg_proc WHERE proname = $1)"
     missing: dict[str, list[str]] = {}
     async with _open_pool(dsn) as pool:

@@ -1,4 +1,4 @@
-"""A small measurement of the configured server as a cache sees it: seconds, and only what an operator compares."""
+"""A small measurement of the configured server as a cache sees it: seconds, and only the figures that an operator compares."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class CommandResult:
 
 
 def printable(text: str, most: int | None = None) -> str:
-    """Returns a text whose every character is seen: what moves the cursor or turns the line is written as its code.
+    """Returns a text with every character seen: one that moves the cursor or turns the line is written as its code.
 
     Args:
         text: The text.

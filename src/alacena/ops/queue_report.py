@@ -84,7 +84,7 @@ async def _measure(cache: Cache, tenant: str, name: str) -> dict[str, Any]:
 
 
 async def check_dead(subject: Subject) -> list[Finding]:
-    """Returns the check for dead letters: nobody works on them, and they stay until somebody decides."""
+    """Returns the check for dead letters: no worker takes them, and they stay until an operator decides."""
     assert subject.cache is not None
     try:
         rows = (await queues(subject.cache, None, None, 0)).data["queues"]

@@ -41,7 +41,7 @@ def reason(
 
     Args:
         facts: The result of ``cache.explain()``.
-        whose: The tenant.
+        whose: Its tenant.
         places: Where else the same type and id is stored.
         answers: Facts of other processes, each with its name in ``process``; ``error`` if it did not answer, and
             ``silent_s`` if it was not asked because it has been silent for so long.

@@ -110,7 +110,7 @@ def _describe_right(right: str, answers: Sequence[object], server: Server, names
 
 
 async def _tag(server: Server) -> str:
-    """Returns a hash tag whose slot the server has; any will do if there is no cluster."""
+    """Returns a hash tag of a slot that the server has; any will do if there is no cluster."""
     for number in range(256):
         reply = await server.ask("EXISTS", f"{{{number}}}")
         if not (isinstance(reply, ServerReplyError) and reply.code in {"MOVED", "ASK"}):

@@ -49,7 +49,7 @@ class Name:
 
     @property
     def is_readable(self) -> bool:
-        """Whether the parts are what they were given as, and no digest stands for one of them."""
+        """Whether the parts are as they were given, and no digest stands for one of them."""
         return not any(part.startswith("~") for part in (self.tenant_id, self.kind, self.name, *self.scope.values()))
 
 

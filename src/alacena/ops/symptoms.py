@@ -132,7 +132,7 @@ _INSTANCE_VERBS, _VERBS = _verbs()
 
 
 async def metadata(subject: Subject) -> list[Finding]:
-    """Looks at a sample of entries: whether their metadata have what ``standardize_llama_metadata`` makes sure of."""
+    """Looks at a sample of entries: whether their metadata have all that ``standardize_llama_metadata`` makes sure of."""
     if subject.cache is None or subject.settings is None:
         return [Finding(_METADATA, "skip", "no cache could be opened on the server")]
     seen, bad = 0, []

@@ -106,12 +106,12 @@ class PostgresAuthority:
                 terminate()
 
     async def absorb(self, usages: Sequence[Usage]) -> list[Usage]:
-        """Keeps those whose key is new and adds exactly those to the totals.
+        """Keeps those with a new key and adds exactly those to the totals.
 
         Cost: 1 round trip to Postgres. Atomicity: one transaction. Idempotent by ``(tenant_id, idempotency_key)``.
 
         Returns:
-            Those whose key is known with other figures: not counted, noted in ``alacena_token_conflicts``.
+            Those with a key that is known with other figures: not counted, noted in ``alacena_token_conflicts``.
 
         Raises:
             BackendUnavailableError: Postgres could not be reached.
@@ -146,7 +146,7 @@ class PostgresAuthority:
             raise OutcomeUnknownError(f"asyncpg gave up: {_words(error)}") from error
 
     async def _within(self, query: str, *args: Any) -> Any:
-        """Returns the rows, within the time. A connection whose server does not answer is cut, and a new one is made.
+        """Returns the rows, within the time. A connection to a silent server is cut, and a new one is made.
 
         The time is that of a task apart: giving such a connection back waits for the server, and would swallow the one
         cancellation that a timeout sends.

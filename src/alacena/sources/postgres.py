@@ -148,7 +148,7 @@ _DSN_MEND = (
 
 
 def _check_dsn(dsn: str) -> None:
-    """Refuses a DSN whose password was cut at one of its own characters, before a driver quotes what is left of it."""
+    """Refuses a DSN with a password that was cut at one of its own characters, before a driver quotes the rest of it."""
     scheme, separator, rest = dsn.partition("://")
     before, _, query = rest.partition("?")
     credentials, at, _ = before.partition("/")[0].rpartition("@")
@@ -179,7 +179,7 @@ async def as_tenant(pool: Pool, tenant_id: str, *, role: str = "authenticated") 
 
     Args:
         pool: From ``create_pool``.
-        tenant_id: The tenant whose rows are visible.
+        tenant_id: The tenant of the visible rows.
         role: The database role that the policies are written for; the pool's user must be a member of it.
 
     Raises:

@@ -33,7 +33,7 @@ async def as_tenant(
 
     Args:
         pool: An open ``psycopg_pool.AsyncConnectionPool``.
-        tenant_id: The tenant whose rows are visible.
+        tenant_id: The tenant of the visible rows.
         role: The database role that the policies are written for; the pool's user must be a member of it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Stand-ins for tests: an environment whose clocks move by hand, and an observer that remembers."""
+"""Stand-ins for tests: an environment with clocks that move by hand, and an observer that remembers."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 
 
 def _prepare_reset(writer: asyncio.StreamWriter) -> None:
-    """Makes the coming close a reset: a socket that does not linger drops what it has and sends RST."""
+    """Makes the coming close a reset: a socket that does not linger drops its bytes and sends RST."""
     raw = writer.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0 and raw.family in {socket.AF_INET, socket.AF_INET6}:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

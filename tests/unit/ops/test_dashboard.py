@@ -20,7 +20,7 @@ def test_every_metric_that_is_asked_for_is_exported():
     prometheus = pytest.importorskip("alacena.integrations.prometheus")
     asked = {name for query in queries() for name in NAMES.findall(query)}
     asked |= set(NAMES.findall(json.dumps(grafana()["templating"])))
-    assert asked <= prometheus.exported_names()
+    assert asked <= prometheus.list_exported_names()
     assert len(asked) > 15
 
 

@@ -66,7 +66,7 @@ class CallShape:
         return self._more is not None or name in self._whole.parameters
 
     def note_class(self, owner: type) -> None:
-        """Notes the class that the function is a method of: a nested one counts by what it was made with, as it is now."""
+        """Notes the class that the function is a method of: a nested one counts by the things it is made with, as they are."""
         found: list[Any] = []
         for name, value in sorted(vars(owner).items()) if "<locals>" in owner.__qualname__ else ():
             if type(value) is FunctionType and (captured := _find_captured(value)) is not None:
@@ -114,7 +114,7 @@ class CallShape:
         return blake2b(identity([self.name, counted, *self._around()]), digest_size=_DIGEST_BYTES).hexdigest()
 
     def _around(self) -> list[bytes]:
-        """Returns the identity of what belongs to the function and to no call: its object, and what it was made with."""
+        """Returns the part of the identity that no call changes: the function's object, and the things it was made with."""
         captured = [] if self._captured is None else [self._captured]
         return captured if self._bound_to is None else [*captured, self._object(self._bound_to)]
 
@@ -206,7 +206,7 @@ def _find_captured(function: Any) -> bytes | None:
 
 
 def _stand_in(part: Any) -> Any:
-    """Returns what stands for a thing that a function was made with."""
+    """Returns the identity of a thing that a function was made with."""
     kind = type(part)
     try:
         if issubclass(kind, type) or is_immutable(part):
@@ -240,7 +240,7 @@ _BUILT_IN: Final[tuple[Any, ...]] = (str, bytes, bytearray, int, float, complex,
 
 
 def _tell_object(instance: Any) -> bytes:
-    """Returns the identity of an object by its class, what it holds, and its attributes.
+    """Returns the identity of an object by its class, its contents, and its attributes.
 
     Raises:
         EncodeError: An attribute has no form that is the same in every process. Of a class with declared fields only these

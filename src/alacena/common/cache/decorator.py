@@ -1,4 +1,4 @@
-"""``@cached``: a function whose results are kept, by its arguments, for the tenant it works for."""
+"""``@cached``: keeps a function's results, by its arguments, for the tenant it works for."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def cached(
     and ``permissions`` are its scope, in a ``**kwargs`` too. ``ctx`` is no part of it, but its tenant must agree, and so
     must that of a ``TenantInfo`` (see `with_context`). The function runs for the entry's tenant. ``None`` is not kept,
     unless the type's policy remembers absences. Inside the function, `depends_on` names the documents of its result,
-    `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` what it cost, and `set_retry_after` for how
+    `skip` that it is not to be kept, `set_ttl` for how long it is, `add_cost` its cost, and `set_retry_after` for how
     long it is not to be called again once it has failed. One that streams is wrapped in `collected` first.
 
-    Of a function inside another one, what it is made with is part of the key: the numbers, texts and other unchangeable
+    Of a function inside another one, the things it is made with are part of the key: the numbers, texts and other unchangeable
     values around it, as they are when it is decorated, and the names of functions and classes. So the functions that one
-    factory makes for each model, or around each function, are told apart; of what can change, such as a client, only the
+    factory makes for each model, or around each function, are told apart; of things that can change, such as a client, only the
     class counts: pass it as an argument, or name it in ``key``.
 
     A method's object is part of the key: by its ``__cache_key__`` (a value, or a method that returns one), else by its
@@ -72,10 +72,10 @@ def cached(
     ``cached("rows")(table.read)``. A class method is its class's own.
 
     Args:
-        data_type: The type of the entries, whose policy holds; left out: the function's qualified name.
+        data_type: The type of the entries, which has the policy; left out: the function's qualified name.
         ttl: Seconds a result stays fresh; left out: the type's.
         key: Makes the id (text, an int, a UUID, or plain values together) from the arguments, in place of a digest of all
-            of them; the function's name, and what a nested one is made with, stay part of it.
+            of them; the function's name, and the things a nested one is made with, stay part of it.
         tags: Tags of every result.
         ignore: Further parameters that are no part of the key, such as a database session.
 
@@ -237,7 +237,7 @@ class _BoundFunction:
 
 
 def _look_like(wrapper: Any, function: Any) -> None:
-    """Makes ``inspect.iscoroutinefunction`` say yes: frameworks await, and run at all, only what it says yes to."""
+    """Makes ``inspect.iscoroutinefunction`` say yes: frameworks await, and run at all, only such functions."""
     target = function
     while isinstance(target, functools.partial):
         target = target.func

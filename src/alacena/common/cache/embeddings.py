@@ -43,7 +43,7 @@ def embedding_id(
 ) -> str:
     """Returns the resource id of a text's embedding: another one for another model, revision, length or use of the text."""
     named = _words(model_name, revision, input_type)
-    return _embedding_ids(_as_texts([text]), *named, _count(dimensions, "dimensions"))[0]
+    return _ids_of(_as_texts([text]), *named, _count(dimensions, "dimensions"))[0]
 
 
 def _words(model_name: Any, revision: Any, input_type: Any) -> tuple[str, str | None, str | None]:
@@ -55,7 +55,7 @@ def _words(model_name: Any, revision: Any, input_type: Any) -> tuple[str, str | 
     )
 
 
-def _embedding_ids(
+def _ids_of(
     texts: Iterable[str], model_name: str, revision: str | None, input_type: str | None, dimensions: int | None
 ) -> list[str]:
     """Returns the digest of an embedding's identity, as a JSON list, behind the model's name."""
@@ -84,7 +84,7 @@ def _as_texts(texts: Any) -> list[str]:
     """Returns the texts as a list.
 
     Raises:
-        TypeError: One text, whose letters would be taken for texts; or something else than text is among them.
+        TypeError: One text, its letters would be taken for texts; or something else than text is among them.
     """
     if isinstance(texts, str | bytes):
         msg = "texts is one text, whose letters would be embedded one by one: give a list of strings, [text]"
@@ -141,7 +141,7 @@ async def get_embeddings_batch_with_cache(
         revision: The model's revision, if a name is used for several.
         dimensions: The number of dimensions asked for, where the model offers several; vectors of another length are
             not kept.
-        input_type: What the text is embedded for, such as ``"query"`` or ``"passage"``, where the model tells them
+        input_type: The use of the embedding, such as ``"query"`` or ``"passage"``, where the model tells them
             apart; part of an embedding's identity, as is anything else that changes the vector and is put here.
         batch_size: The most texts a call of the provider; ``None``: all that are missing. Each portion is stored as
             soon as it is made.
@@ -172,7 +172,7 @@ async def get_embeddings_batch_with_cache(
         msg = "the embedding provider is an async generator: collect what it yields and return it as a list"
         raise ArgumentError(msg)
     scope = scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions, ctx=ctx)
-    ids = _embedding_ids(texts, model_name, revision, input_type, dimensions)
+    ids = _ids_of(texts, model_name, revision, input_type, dimensions)
     by_id = dict(zip(ids, texts, strict=True))
     provider = _Provider(embedding_provider, by_id, scope.tenant_id, model_name, dimensions)
     found: Mapping[str, Any] = {}

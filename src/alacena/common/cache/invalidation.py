@@ -88,9 +88,9 @@ async def invalidate_document_update(
     """Ends all that an update of a document makes wrong.
 
     With ``document_id``: the document, at every scope, and every chunk, embedding and answer that was stored as made
-    from it, or from an entry that was. With ``collection_id``: what was stored for the collection as a whole (query
-    results, retrievals, vector stores, semantic indexes), at every scope that includes it; and what was stored for it,
-    of whatever type but chunks and embeddings, and names no document: an answer that found nothing may find this one.
+    from it, or from an entry that was. With ``collection_id``: the entries stored for the collection as a whole (query
+    results, retrievals, vector stores, semantic indexes), at every scope that includes it; and those stored for it,
+    of any type but chunks and embeddings, that name no document: an answer that found nothing may find this one.
 
     Args:
         tenant_id: The tenant; ``None``: the tenant of ``ctx``, else the ambient one.
@@ -151,7 +151,7 @@ async def invalidate_chunk_cache(
         chunk_id: The chunk.
         collection_id: Only the collection's own copies; left out: at every scope.
         document_id: With it, the answers made from the chunk's document end too.
-        model_name: The model whose embedding, stored as ``"{model}:{chunk_id}"``, ends too.
+        model_name: Its embedding, stored as ``"{model}:{chunk_id}"``, ends too.
         ctx: The context that the call works in.
 
     Returns:
@@ -176,7 +176,7 @@ async def invalidate_chunk_cache(
 async def _together(own: Coroutine[Any, Any, int] | None, others: Iterable[Coroutine[Any, Any, int]]) -> list[int]:
     """Returns the results of all, ``own`` last; that one runs in the caller's task, the others in tasks of their own.
 
-    The engine tells whoever ended a document from those who read it before by the task that did it.
+    The engine tells the task that ended a document from the tasks that read it before.
     """
     rest = [asyncio.ensure_future(one) for one in others]
     try:
@@ -197,7 +197,7 @@ async def _end_known_tags(tenant_id: str | None, tags: tuple[str, ...]) -> int:
 
 
 def _check_related(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what else is to be ended, checked.
+    """Returns the other things to be ended, checked.
 
     Raises:
         ArgumentError: It is no mapping of names that are known, or names no data type.
@@ -213,7 +213,7 @@ def _check_related(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_wanted(tenant_id: str | None, data_type: str, resource_id: str | None = None, **scope: Any) -> None:
-    """Refuses what cannot be ended, before the first of several is: ``CacheManager.invalidate`` would refuse it alone."""
+    """Refuses names that cannot be ended, before the first of several is: ``CacheManager.invalidate`` would refuse it alone."""
     identifier("data_type", data_type)
     scope_of(tenant_id, **scope)
     if resource_id is not None:

@@ -113,7 +113,7 @@ async def release_job_lock(job_id: str, tenant_id: str | None = None) -> bool:
 def job_lock_fence(job_id: str, tenant_id: str | None = None) -> int | None:
     """Returns the fencing number of a lock that this process has taken, ``None`` for others.
 
-    It grows with every owner. Write it along with what the job writes, and refuse smaller ones there: that is what
+    It grows with every owner. Write it along with the job's rows, and refuse smaller ones there: that is what
     keeps a holder that was paused too long from undoing the work of the next one.
     """
     held = _HELD.get(_job(job_id, tenant_id))

@@ -29,7 +29,7 @@ def standardize_llama_metadata(
 ) -> dict[str, Any]:
     """Returns a copy of the metadata of a LlamaIndex node with the fields that every service relies on.
 
-    An argument outranks the metadata, the metadata outranks ``ctx`` (without one: what is ambient). The tenant is
+    An argument outranks the metadata, the metadata outranks ``ctx`` (without one: the ambient ids). The tenant is
     different: metadata is data, often a stranger's, and never chooses it. Argument, ``ctx``, surroundings and metadata
     must agree; metadata alone counts only if none of the others names a tenant. Blank values count as absent; unknown
     fields stay. ``created_at`` becomes the present, in whole seconds since the epoch, if it is absent. Ids become text

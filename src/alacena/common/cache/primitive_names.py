@@ -27,7 +27,7 @@ def flag_name(data_type: str, resource_id: str) -> str:
 
 
 def split_tenant(name: str, tenant_id: str | None) -> tuple[str, str]:
-    """Returns the tenant and the bare name of a list, set or key whose name may begin with ``"{tenant}:"``.
+    """Returns the tenant and the bare name of a list, set or key; its name may begin with ``"{tenant}:"``.
 
     ``split_tenant("queue", "acme")``, ``split_tenant("acme:queue", None)`` and
     ``split_tenant("acme:queue", "acme")`` are the same.

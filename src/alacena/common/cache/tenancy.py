@@ -93,7 +93,7 @@ def scope_of(
 
 
 def tenant_first(tenant_id: str | None, data_type: str | None, order: str) -> str | Scope:
-    """Returns the tenant of a call whose first argument it is; one that the surroundings confirm, as a scope.
+    """Returns the tenant of a call that takes it first; one that the surroundings confirm, as a scope.
 
     Args:
         tenant_id: The first argument.
@@ -122,11 +122,11 @@ def resolve_ellipsis(value: Id) -> str | None:
 
 
 def check_data(value: Any, tenant_id: str) -> Any:
-    """Returns ``value``, unless it says that it is another tenant's: data never chooses whose it is.
+    """Returns ``value``, unless it says that it is another tenant's: data never chooses its tenant.
 
     Read are ``tenant_id`` of a dict or an object, that of its ``metadata``, and of the ``node``, ``document`` or
     ``payload`` that it is about; and the same of the elements of lists, tuples and sets, and of lists under the keys of a dict,
-    such as the rows of an answer or pairs of a document and its score. A dict inside a dict may speak of whatever it
+    such as the rows of an answer or pairs of a document and its score. A dict inside a dict may speak of anything it
     likes. Code that belongs to no tenant (``"system"``) may speak of all of them.
 
     Raises:
@@ -181,7 +181,7 @@ def _check_one(value: Any, tenant_id: str) -> None:
 
 
 def _field(holder: Any, name: str) -> Any:
-    """Returns a field of a value; ``None`` if there is none, or it cannot be read, as with a row whose session is over."""
+    """Returns a field of a value; ``None`` if there is none, or it cannot be read, as with a row after its session."""
     try:
         if isinstance(holder, Mapping):
             return holder.get(name)

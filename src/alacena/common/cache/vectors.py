@@ -69,7 +69,7 @@ def list_vectors(answer: Any, texts: Sequence[str]) -> list[Any]:
     """Returns the provider's item for each text, in the order of the texts; ``None`` for one that it left out.
 
     Takes a list, an array, the answer of OpenAI and of those that speak like it (an object or a dict with ``data``,
-    whose items have ``index`` and ``embedding``), and a dict or an object with ``embeddings``.
+    of items with ``index`` and ``embedding``), and a dict or an object with ``embeddings``.
 
     Raises:
         TypeError: It is none of these.

@@ -76,7 +76,7 @@ class LoopClients:
         self._clients: OrderedDict[tuple[str, str, str | None], SupabaseClient] = OrderedDict()
 
     def get(self, url: str, key: str, access_token: str | None) -> SupabaseClient:
-        """Returns the client for a key and, if one is given, a token in whose name it asks."""
+        """Returns the client for a key and, if one is given, a token in the name of which it asks."""
         name = (url, key, access_token)
         client = self._clients.get(name)
         if client is None:

@@ -29,7 +29,7 @@ class _Process:
         return self._registry
 
     def open_registry(self) -> ClientRegistry:
-        """Returns the clients, whose package is imported at the first call."""
+        """Returns the clients; their package is imported at the first call."""
         if self._registry is None:
             try:
                 from alacena.common.db.client import ClientRegistry
@@ -88,7 +88,7 @@ def get_supabase_client(
     connections that all clients of the loop share. Outside a running loop
     (in a module's body) the client belongs to the loop that first uses it. A client is shared, a session is not: each
     ``client.auth`` is new and has no user signed in; keep it in a variable for as long as its session is needed.
-    Signing in through it does not change whose rows the client sees; pass that user's ``access_token`` here instead.
+    Signing in through it does not change the rows that the client sees; pass that user's ``access_token`` here instead.
 
     Inside a load, a token goes with ``user_id=`` or ``permissions=`` of that load: its entry is served to them alone.
 
@@ -108,7 +108,7 @@ def get_supabase_client(
         MissingTenantError: The tenant is blank.
         TenantMismatchError: The tenant is not the ambient one.
         UsageError: An access token and the service role were asked for together; or a token was passed inside a load
-            whose entry is for the whole tenant.
+            for the whole tenant.
     """
     if isinstance(tenant_id, bool):
         tenant_id, use_service_role = None, tenant_id

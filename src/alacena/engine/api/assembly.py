@@ -116,7 +116,7 @@ class Parts:
         await self.flights.drain(deadline.left_s())
 
     def let_go(self) -> None:
-        """Forgets the parts, whose event loop has ended, and ends what outlives it: a server of this process."""
+        """Forgets the parts after the end of their event loop, and ends a server of this process, which outlives it."""
         if self.url is not None:
             from alacena.engine.remote.redis.embedded import end_orphans
 

@@ -65,7 +65,7 @@ class BlockVerbs(ABC):
         Args:
             tenant_id: The tenant, or a scope.
             resources: ``(data_type, resource_id)`` of the entries that the transaction changes; invalidated at every scope.
-            document_ids: Documents that it changes: values made from them are invalidated too. It is not held: what is
+            document_ids: Documents that it changes: values made from them are invalidated too. It is not held: an entry that is
                 made from them while the block runs stays if the process dies inside.
             hold_s: Seconds; must be above the longest time the transaction may take.
 
@@ -90,7 +90,7 @@ class BlockVerbs(ABC):
         tags: Iterable[str] = (),
         data_types: Iterable[str] = (),
     ) -> AsyncIterator[Reading]:
-        """Returns a block for code that reads the source, works on what it read, and stores the outcome.
+        """Returns a block for code that reads the source, works on the rows, and stores the outcome.
 
         ::
 
@@ -99,11 +99,11 @@ class BlockVerbs(ABC):
                 await reading.set_many("chunk", chunks)
 
         A value that is invalidated after the block began is not stored by it, however long the work takes: it was read before.
-        That holds for whatever covers an entry or what it depends on: its own id, a :meth:`write` block around it, its
+        That holds for all that covers an entry or its dependencies: its own id, a :meth:`write` block around it, its
         type, its scope, its documents and tags; and for an entry that is deleted. An entry that others have only stored
         anew meanwhile is replaced. Of a :meth:`write` block that began before the reading, the reading notices the hold
         while it lasts, and the block's end. If the process dies inside the block, there is no end: after the hold has
-        expired, the reading stores what it read before the commit, and it stays until it expires or is invalidated.
+        expired, the reading stores the rows of before the commit, and they stay until they expire or are invalidated.
 
         Args:
             tenant_id: The tenant, or a scope: all that the reading stores lies there.

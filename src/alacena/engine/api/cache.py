@@ -148,9 +148,9 @@ class Cache(Verbs):
         """Finishes the work under way, then disconnects. Closing twice is no error, and closing at once is one closing.
 
         It ends in time: work that is not done in ``timeout_s`` is cancelled, and connections are cut. The
-        log says what it leaves behind nevertheless. It waits for the blocks of :meth:`claim`; what :meth:`begin_claim` began
-        ends at once. Usage of tokens that no server has counted is in the spill file, or logged.
-        A cache whose event loop has ended, or that was inherited by a fork, is let go of as it is.
+        log names the parts that it leaves behind nevertheless. It waits for the blocks of :meth:`claim`; a claim of
+        :meth:`begin_claim` ends at once. Usage of tokens that no server has counted is in the spill file, or logged.
+        A cache of an event loop that has ended, or of a parent process, is let go of as it is.
 
         Args:
             timeout_s: How long the work under way may take; cancelling it and disconnecting take moments more.

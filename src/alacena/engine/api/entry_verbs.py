@@ -343,7 +343,7 @@ class EntryVerbs(ABC):
 
         Returns:
             Whether it was stored; ``False`` while a source transaction holds the entry, if an invalidation overtook it,
-            or if Redis failed. See :meth:`reading` for values whose making takes a while.
+            or if Redis failed. See :meth:`reading` for values that take a while to make.
 
         Raises:
             EncodeError: The value holds something that cannot be stored; the message names where.

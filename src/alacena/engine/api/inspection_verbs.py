@@ -122,8 +122,8 @@ class InspectionVerbs(ABC):
     async def find_locks(self) -> list[LockState]:
         """Returns the locks of the namespace that are held, each with the process that holds it.
 
-        Each process says every two seconds which locks it holds; a lock whose process has died is listed until it ends. A
-        lock that was taken and left behind within these seconds, or whose process tells nothing of itself, is not listed;
+        Each process says every two seconds which locks it holds; a lock of a process that has died is listed until it ends. A
+        lock that was taken and left behind within these seconds, or of a process that tells nothing of itself, is not listed;
         neither are more than 200 of a process.
 
         Cost: 3 round trips, and 1 for each 100 locks; nothing depends on how many keys the server holds.
@@ -153,7 +153,7 @@ class InspectionVerbs(ABC):
 
         Args:
             process: The ``name`` of one of those that :meth:`fleet` lists.
-            question: ``"explain"``: what its memory has of an entry, whether and since when it loads it, and why it was
+            question: ``"explain"``: its memory's view of an entry, whether and since when it loads it, and why it was
                 missed last, as far as that is remembered; ``"loads"``: the loads that it has under way;
                 ``"snapshot"``: its counts; ``"tenant"``: its entries and counts of one tenant, listed or not.
             words: For ``"explain"``: ``data_type``, ``resource_id``, ``tenant_id`` and the parts of a scope; for

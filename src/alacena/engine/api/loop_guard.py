@@ -63,7 +63,7 @@ _GUARDS: Final[weakref.WeakSet[LoopGuard]] = weakref.WeakSet()
 
 
 def _forget_parents_loops() -> None:
-    """Forgets the parent's loops in a forked child, whose only thread has the identity of the parent's."""
+    """Forgets the parent's loops in a forked child: its only thread has the identity of the parent's."""
     # 1. The parent holds the guard of its loop, by its thread. 2. It forks: the child's thread has the same identity.
     # 3. The child reads from memory, past the check of the loop, what no push will ever invalidate there.
     for guard in tuple(_GUARDS):

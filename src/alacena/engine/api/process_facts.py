@@ -26,7 +26,7 @@ class ProcessFacts:
     """Answers questions about this process. No answer holds a value.
 
     Args:
-        common: What all parts share: the names, the second tier, the memory of why entries have gone, the clock.
+        common: The parts that all share: the names, the second tier, the memory of why entries have gone, the clock.
         memory: The memory tier.
         flights: The loads under way.
         source_backoff: Sources that are left alone.

@@ -245,7 +245,7 @@ class Tenant:
 
         Raises:
             LoadTimeoutError: The type's hard timeout passed, and not every missing entry has a stale one to stand in.
-            ValueError: The loader returned something whose values cannot be told apart, or named other ids.
+            ValueError: The loader returned values that cannot be told apart, or named other ids.
             Exception: The loader's own, as they are. Values loaded before are stored.
 
         Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
@@ -422,7 +422,7 @@ class Tenant:
         tags: Iterable[str] = (),
         data_types: Iterable[str] = (),
     ) -> AbstractAsyncContextManager[Reading]:
-        """Goes around code that reads the source, works on what it read, and stores the outcome. See :meth:`Cache.reading`.
+        """Goes around code that reads the source, works on the rows, and stores the outcome. See :meth:`Cache.reading`.
 
         Args:
             document_ids: Documents that are read: all that the reading stores depends on them.
@@ -459,7 +459,7 @@ class Tenant:
             search_hierarchy: Whether an entry of a more general scope may answer.
 
         Cost: as for :meth:`load`.
-        If Redis fails: the block runs; what it stores reaches the waiting callers, and is not kept.
+        If Redis fails: the block runs; its value reaches the waiting callers, and is not kept.
         """
         return self._cache.claim(
             data_type, resource_id, self.scope, ttl=ttl, tags=tags, document_ids=document_ids, policy=policy,
@@ -479,7 +479,7 @@ class Tenant:
         search_hierarchy: bool = True,
         life_s: float = CLAIM_LIFE_S,
     ) -> Claim:
-        """Begins a :meth:`claim`, for code whose look-up and store are two calls. See :meth:`Cache.begin_claim`.
+        """Begins a :meth:`claim`, for code with two calls for look-up and store. See :meth:`Cache.begin_claim`.
 
         Cost: as for :meth:`load`.
         If Redis fails: as for :meth:`claim`.

@@ -78,7 +78,7 @@ async def wait_shared(step: asyncio.Future[T], ended: Callable[[], Exception]) -
 
     Args:
         step: The step.
-        ended: Makes the error to raise if the step itself was cancelled, as a closing does with what is left.
+        ended: Makes the error to raise if the step itself was cancelled, as a closing does with the rest.
     """
     try:
         return await asyncio.shield(step)
@@ -142,7 +142,7 @@ async def end(step: Coroutine[Any, Any, Any], timeout_s: float) -> None:
 
 
 def name_of(task: asyncio.Future[Any]) -> str:
-    """Returns what people know a task by: its name, and the function that it runs; not its address and state."""
+    """Returns a task's name, and the function that it runs, for people: not its address and state."""
     if not isinstance(task, asyncio.Task):
         return repr(task)
     name, runs = task.get_name(), getattr(task.get_coro(), "__qualname__", "")

@@ -15,7 +15,7 @@
     │   ├── BackendUnavailableError     nothing was executed
     │   ├── OutcomeUnknownError         it may or may not have been executed
     │   ├── ServerReplyError            the server refused the command
-    │   └── UnsafeServerError           the server may evict what must not be lost
+    │   └── UnsafeServerError           the server may evict keys that must not be lost
     ├── CodecError
     │   ├── EncodeError                 (TypeError) names the path of the value that cannot be stored
     │   └── DecodeError                 becomes a miss and an event, never reaches a reader
@@ -45,7 +45,7 @@ _MOST_SHOWN: Final = 80
 
 
 def show(value: object) -> str:
-    """Returns a value for a message: short, whatever it is."""
+    """Returns a value for a message: short, however long the value is."""
     words = text_of(value, repr)
     return words if len(words) <= _MOST_SHOWN else f"{words[:_MOST_SHOWN]}..."
 
@@ -68,7 +68,7 @@ class AlacenaError(Exception):
 class UsageError(AlacenaError):
     """The call cannot mean anything: it was refused before anything happened.
 
-    The message says what to write instead.
+    The message names the remedy.
     """
 
     _MESSAGE: ClassVar[str] = ""
@@ -112,7 +112,7 @@ class TenantMismatchError(UsageError, ValueError):
         self.named = named
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Returns how it is made anew in another process, whose pool would wait for ever for an error that it cannot make."""
+        """Returns how it is made anew in another process: a pool would wait for ever for an error that it cannot make."""
         return _remake, (type(self), self.args, self.__dict__)
 
 
@@ -163,7 +163,7 @@ class ClaimError(UsageError, RuntimeError):
 
 
 class BackendError(AlacenaError):
-    """Redis did not do what it was asked for.
+    """Redis did not execute a command.
 
     Catch one of those below. Cache verbs never raise it; opening a cache may.
     """
@@ -214,7 +214,7 @@ class CodecError(AlacenaError):
 class EncodeError(CodecError, TypeError):
     """The value holds something that cannot be stored.
 
-    Pass what the message advises, or register the class.
+    Follow the message, or register the class.
 
     Attributes:
         path: Where it is, such as ``$.rows[3].created``.
@@ -254,28 +254,28 @@ class LoadCancelledError(AlacenaError):
 
 
 class CircularLoadError(AlacenaError, RuntimeError):
-    """A load asked for the entry that it is loading, or for one whose load waits for it: it would wait for ever.
+    """A load asked for the entry that it is loading, or one that waits for it: it would wait for ever.
 
     The message names the circle. Call the source itself there, or give the inner entry an id of its own.
     """
 
 
 class OneShotValueError(AlacenaError, TypeError):
-    """The source returned a generator, stream, cursor, file or coroutine: whoever reads it second finds it empty.
+    """The source returned a generator, stream, cursor, file or coroutine: its second reader finds it empty.
 
-    Return what it gives, or wrap the source in ``collected(...)``, which reads it to its end.
+    Return its contents, or wrap the source in ``collected(...)``, which reads it to its end.
     """
 
 
 class UnsharableValueError(AlacenaError, TypeError):
-    """Several callers shared a load whose value can be neither stored nor copied, so that one of them has it.
+    """Several callers shared a load, and its value can be neither stored nor copied: one of them has it.
 
     Return something that can be stored, or give ``serializer=`` and ``deserializer=``.
     """
 
 
 class CoordinationError(AlacenaError):
-    """A lock, queue, counter or ledger refused: what it protects would not hold.
+    """A lock, queue, counter or ledger refused: its promise would not hold.
 
     Catch one of those below.
     """

@@ -82,7 +82,7 @@ class Invalidated(Event):
     """A scope, a resource or a tag was invalidated.
 
     Attributes:
-        what: In words.
+        what: The promise, in words.
         count: Keys that the server removed for all that was invalidated in the same turn of the loop.
     """
 
@@ -178,7 +178,7 @@ class LoadFailed(Event):
 
     Attributes:
         resource_id: Of which entry; of a batch, the first one.
-        error: The type of what was raised: its text may hold what the source knows.
+        error: The type of the exception: its text may hold data of the source.
     """
 
     resource_id: str = ""
@@ -201,8 +201,8 @@ class Events:
     """The observers of one cache.
 
     Args:
-        observers: Who is told.
-        now: The clock by which it is seen that one of them is slow; ``None``: nobody looks.
+        observers: The observers that are told.
+        now: The clock that shows if one of them is slow; ``None``: slowness goes unnoticed.
     """
 
     def __init__(self, observers: Iterable[Observer] = (), now: Callable[[], float] | None = None) -> None:

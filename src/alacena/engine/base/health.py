@@ -13,7 +13,7 @@ class Health:
         self._faults: dict[str, str] = {}
 
     def report(self, part: str, fault: str) -> bool:
-        """Notes a fault of a part. Returns whether that is news: what is no news need not be logged again."""
+        """Notes a fault of a part. Returns whether that is news: an old fault need not be logged again."""
         is_news = self._faults.get(part) != fault
         self._faults[part] = fault
         return is_news

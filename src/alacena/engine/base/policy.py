@@ -18,7 +18,7 @@ class Policy:
         price = Policy(ttl=600, stale_if_error_s=3600, soft_timeout_s=2)
         Cache(settings, policies={"price": price})  # or configure(policies=...)
 
-    Nothing is served after its time to live unless a window after it is set. The text under each field says what it does.
+    Nothing is served after its time to live unless a window after it is set. The text under each field describes it.
 
     Raises:
         SettingsError: A rule is wrong; the message lists every one of them.

@@ -32,7 +32,7 @@ class Settings:
         Settings(redis_url="redis://localhost:6379/0", namespace="shop")
         Settings.from_env()  # reads REDIS_URL and ALACENA_NAMESPACE, ALACENA_REDIS_BUDGET_S ...
 
-    Without ``redis_url`` everything stays in this process. The text under each field says what it does.
+    Without ``redis_url`` everything stays in this process. The text under each field describes it.
 
     Raises:
         SettingsError: Settings are wrong; the message lists every one of them.
@@ -126,7 +126,7 @@ class Settings:
 
         Raises:
             SettingsError: One or more are wrong, or a variable with the prefix is nearly a setting. Others with the
-                prefix are somebody else's, such as those that Kubernetes makes for a service called ``alacena``: they
+                prefix are another program's, such as those that Kubernetes makes for a service called ``alacena``: they
                 are named in one warning.
         """
         if environ is None:
@@ -183,7 +183,7 @@ _MOST: Final = 2**63 - 1
 
 
 def _is_meant(name: str) -> bool:
-    """Returns whether a name that is no setting is one misspelled, rather than a variable of somebody else."""
+    """Returns whether a name that is no setting is one misspelled, rather than a variable of another program."""
     first = name.partition("_")[0]
     return bool(get_close_matches(name, _KINDS, 1, _NEAR)) or any(known.startswith(f"{first}_") for known in _KINDS)
 

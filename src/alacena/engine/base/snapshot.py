@@ -225,7 +225,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Tenants are listed one by one as long as there are at most
     :data:`alacena.engine.base.counts.MOST_TENANTS`; then those with the most reads and bytes are, chosen anew every ten
-    seconds. The others are summed up in rows whose ``tenant_id`` is ``None``. A tenant's counts begin when it is listed;
+    seconds. The others are summed up in rows with the ``tenant_id`` ``None``. A tenant's counts begin when it is listed;
     ``types`` and ``total`` hold everything since the start, for listed and unlisted ones.
 
     Attributes:
@@ -249,7 +249,7 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
         backend_failures: Cache verbs that went on without the server.
         connected: Whether the server answers; ``True`` without a server.
         mode: ``"memory"``, or how the server is reached.
-        why: Why a promise does not hold, or what holds in this mode.
+        why: Why a promise does not hold, or the promises of this mode.
         faults: Faults in the background.
     """
 

@@ -18,7 +18,7 @@ def _nobody() -> tuple[str | None, ...]:
 
 
 def _ignore(tenant_id: str) -> None:
-    """Does nothing: nobody keeps ambient ids."""
+    """Does nothing: there are no ambient ids."""
 
 
 class Surroundings:
@@ -36,7 +36,7 @@ class Surroundings:
 
 
 def outside(begin: Callable[..., T], *args: object, **named: object) -> T:
-    """Returns what ``begin`` returns, called for nobody: what it starts inherits no tenant, no load and no trace.
+    """Returns the outcome of ``begin``, called for no tenant: the tasks that it starts inherit no tenant, no load and no trace.
 
     1. A request of one tenant is the first to need the cache, and opens it. 2. The connections, the relay and the timers
     live as long as the cache. 3. If they inherited the request's context, they would work for its tenant to the end.

@@ -124,7 +124,7 @@ def pause(given: Any) -> float | None:
     return min(float(given), _LONGEST_S)
 
 
-def told_pause(error: BaseException, environment: Environment) -> float | None:
+def read_pause(error: BaseException, environment: Environment) -> float | None:
     """Returns for how many seconds an exception says that its source is to be left alone.
 
     It says so in an attribute ``retry_after``, or in the ``Retry-After`` of the response that it carries, as those of

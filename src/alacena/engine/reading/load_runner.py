@@ -21,7 +21,7 @@ from alacena.engine.loading.load_limiter import LoadLimiter
 from alacena.engine.loading.load_timers import HardTimeouts, Renewals
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, describe_end, is_ended, is_order
-from alacena.engine.loading.source_backoff import told_pause
+from alacena.engine.loading.source_backoff import read_pause
 from alacena.engine.reading.batch_alignment import align
 from alacena.engine.reading.fill_gatherer import FillGatherer
 from alacena.engine.reading.filler import Fill
@@ -363,7 +363,7 @@ class LoadRunner:
         told_s = flight.retry_after_s
         if told_s is None:
             try:
-                told_s = told_pause(error, self._environment)
+                told_s = read_pause(error, self._environment)
             except Exception:  # noqa: BLE001 - an attribute of somebody else's exception, and its callers wait for it
                 told_s = None
         repeated = error if isinstance(error, Exception) and not isinstance(error, _NOT_THE_SOURCES) else None

@@ -50,9 +50,9 @@ class CallCounts:
         bypasses: Passed on as they were, by reason.
         used_tokens: Tokens that the provider charged for.
         saved_tokens: Tokens that hits saved.
-        priced: Calls of the provider whose price is known.
-        unpriced: Calls of the provider whose price is not known.
-        uncounted: Calls of the provider, and hits, whose answer does not say its usage.
+        priced: Calls of the provider at a known price.
+        unpriced: Calls of the provider at an unknown price.
+        uncounted: Calls of the provider, and hits, with an answer that does not say its usage.
         nanodollars: The price of the priced calls, in billionths of a dollar.
     """
 
@@ -143,7 +143,7 @@ def usage_record(
 ) -> dict[str, Any]:
     """Returns the ledger's record of one call. The only place that knows how the ledger wants it.
 
-    A call is named by the provider's id of its answer, so that it counts once, whoever else records it under that id. A
+    A call is named by the provider's id of its answer, so that it counts once, even if others record it under that id. A
     hit has no such name: each one counts. The ledger totals the cost in millionths; to the billionth it is in the
     metadata.
     """

@@ -48,7 +48,7 @@ _LONGEST_LAST_EVENT: Final = max(map(len, _LAST_EVENTS))
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
-    """An answer as it is handed out and kept: everything but what was only true of its own connection or moment.
+    """An answer as it is handed out and kept: everything but the words about its own connection or moment.
 
     Attributes:
         status: The status.
@@ -104,7 +104,7 @@ def answer_of(record: dict[str, Any]) -> Answer:
 
 
 def select_headers(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Returns the headers of an answer whose body has been decoded."""
+    """Returns the headers of an answer after its body was decoded."""
     return [(name, value) for name, value in headers if name.lower() not in _OF_THE_WIRE]
 
 
@@ -181,7 +181,7 @@ class LastEvent:
 
 
 def _holds_something(item: dict[str, Any]) -> bool:
-    """Returns whether an item of an answer is more than thoughts and empty text: part of it, or of what it holds."""
+    """Returns whether an item of an answer is more than thoughts and empty text: part of it, or of its contents."""
     if item.get("type") in THOUGHTS:
         return False
     if isinstance(parts := item.get("content"), list):

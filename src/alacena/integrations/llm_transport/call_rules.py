@@ -136,7 +136,7 @@ def read_call(url: str, headers: Mapping[str, str], content: bytes, vary: Iterab
 
 
 def endpoint_of(url: str) -> Endpoint | None:
-    """Returns the endpoint of a URL's path; ``None``: none of what may be kept (files, batches, realtime ...)."""
+    """Returns the endpoint of a URL's path; ``None``: none that may be kept (files, batches, realtime ...)."""
     # By its end: a gateway serves the same paths under a prefix.
     path = tuple(part for part in urlsplit(url).path.split("/") if part)
     return next((endpoint for end, endpoint in _ENDS if path[-len(end) :] == end), None)

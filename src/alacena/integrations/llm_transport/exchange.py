@@ -42,7 +42,7 @@ class Exchange:
         self._waiting: dict[_Key, dict[asyncio.Future[Live], Job]] = {}
 
     async def whole(self, job: Job) -> Any:
-        """Returns the response to a call whose answer comes in one piece.
+        """Returns the response to a call with an answer in one piece.
 
         Cancellation: leaves the call to the others that wait for it; the last to leave ends it.
         """
@@ -73,7 +73,7 @@ class Exchange:
         return job.make_response(mine, f"miss; stored=no; reason={reason}" if reason else "miss")
 
     async def events(self, job: Job) -> Any:
-        """Returns the response to a call whose answer comes in events, at once when the first has come.
+        """Returns the response to a call with an answer in events, at once when the first has come.
 
         A caller that asks for the same while they come hears them from the start, unless something that the answer rests on has
         ended since the provider was asked.

@@ -20,7 +20,7 @@ Head: TypeAlias = "tuple[int, Headers]"
 
 
 class Live:
-    """One call whose answer is coming in.
+    """One call, with its answer coming in.
 
     Attributes:
         head: Its status and headers, once they have come.

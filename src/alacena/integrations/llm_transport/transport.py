@@ -25,7 +25,7 @@ from alacena.integrations.llm_transport.embedding_exchange import EmbeddingExcha
 from alacena.integrations.llm_transport.exchange import Exchange
 from alacena.integrations.llm_transport.http import Stream, TransportBase, plain_transport
 from alacena.integrations.llm_transport.job import HEADER, Job
-from alacena.integrations.prices import known_prices
+from alacena.integrations.prices import find_prices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -96,7 +96,7 @@ class CachingTransport(TransportBase):
         self._document_ids = document_ids
         self._vary = tuple(sorted(identifier("vary", name).lower() for name in list_of(vary, "vary", "headers")))
         self._per_user = per_user
-        self._accounts = Accounts(prices or known_prices(), record=record_usage)
+        self._accounts = Accounts(prices or find_prices(), record=record_usage)
         self._exchange = Exchange(self._send, self._accounts)
         self._embeddings = EmbeddingExchange(self._send, self._accounts)
         self._has_warned = False
@@ -197,7 +197,7 @@ class CachingTransport(TransportBase):
         return response
 
     def _read_along(self, response: Any, job: Job, told: str) -> Any:
-        """Returns the same response, whose body is read along with its reader."""
+        """Returns the same response; its body is read along with its reader."""
         chunks: list[bytes] = []
 
         async def read() -> AsyncIterator[bytes]:

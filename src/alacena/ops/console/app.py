@@ -66,7 +66,7 @@ def console_app(
         allow_actions: Whether dead letters may be replayed and discarded, and entries be invalidated. Each action is
             asked for twice, and logged with the operator's name.
         hosts: The names that it answers to, without port; empty: any, for an application that checks them itself.
-        activity: The cache's observer whose lines the log shows; ``None``: only actions are shown.
+        activity: The cache's observer, which feeds the log; ``None``: only actions are shown.
 
     Raises:
         SettingsError: Neither a token nor ``signed_in`` names the readers.

@@ -47,8 +47,8 @@ class ConsoleAccess:
     Args:
         token: The secret that opens the console; ``None``: only ``signed_in`` does.
         signed_in: Returns the name of the sender of a request, ``None`` for a stranger; ``None``: only the token counts.
-        hosts: Names by which the page may be asked for, without port. Another name is refused: it may be a stranger's,
-            who lets it point to this machine (DNS rebinding). Empty: any, for an application that checks them itself.
+        hosts: Names by which the page may be asked for, without port. Another name is refused: a stranger's name may
+            point to this machine (DNS rebinding). Empty: any, for an application that checks them itself.
     """
 
     def __init__(

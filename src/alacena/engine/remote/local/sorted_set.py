@@ -57,11 +57,11 @@ class SortedSet:
         return None if score is None else bisect_left(self._order, (score, member))
 
     def slice(self, start: int, stop: int) -> list[tuple[float, bytes]]:
-        """Returns the members whose rank is in ``[start, stop)``."""
+        """Returns the members with a rank in ``[start, stop)``."""
         return self._order[start:stop]
 
     def span(self, low: float, high: float, *, above_low: bool = False, below_high: bool = False) -> tuple[int, int]:
-        """Returns the ranks ``[start, stop)`` of scores from ``low`` to ``high``, whose ends belong to it unless told."""
+        """Returns the ranks ``[start, stop)`` of scores from ``low`` to ``high``; both ends belong to it unless told."""
         side_low, side_high = (
             (bisect_right if above_low else bisect_left),
             (bisect_left if below_high else bisect_right),

@@ -43,7 +43,7 @@ def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) ->
 
 @twin
 def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Takes the members whose turn it is."""
+    """Takes the members that are due."""
     now, ahead = server.own_clock(keys[2], server.now_us)
     turns = []
     for at, member in enumerate(server.due(keys[0], int(args[0]), now), 1):

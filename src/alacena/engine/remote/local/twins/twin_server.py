@@ -43,7 +43,7 @@ class TwinServer:
         return int(self.call(*words) or 0)
 
     def due(self, key: bytes, limit: int, now: int | None = None) -> list[bytes]:
-        """Returns the members of a sorted set whose score is not in the future, ``limit`` of them at most."""
+        """Returns the members of a sorted set with a score that is not in the future, ``limit`` of them at most."""
         until = self.now_ms if now is None else now
         found: list[bytes] = self.call("ZRANGEBYSCORE", key, "-inf", until, "LIMIT", 0, limit)
         return found

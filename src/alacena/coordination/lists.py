@@ -95,7 +95,7 @@ class Lists(PerTenant):
         return self._port.key("list", tenant_id, name)
 
 
-def _place(given: int, name: str) -> int:
+def _place(given: Any, name: str) -> int:
     """Returns a place that the server can read. One beyond every list, such as ``sys.maxsize``, is brought within its range."""
     if isinstance(given, bool) or not isinstance(given, Integral):
         raise ArgumentError(f"{name} must be a place in the list: 0 is the first, -1 the last one, not {show(given)}")

@@ -82,7 +82,7 @@ class Invalidated(Event):
     """A scope, a resource or a tag was invalidated.
 
     Attributes:
-        what: The promise, in words.
+        what: The scope, resource or tag, in words.
         count: Keys that the server removed for all that was invalidated in the same turn of the loop.
     """
 

@@ -164,7 +164,7 @@ async def test_a_tenant_whose_queue_fails_costs_the_others_nothing(port: Coordin
     queues = Queues(port)
     for tenant in ("broken", "whole"):
         await queues("jobs", tenant_id=tenant, max_attempts=1).push(tenant, "j")
-    ready = queues("jobs", tenant_id="broken")._ready
+    ready = port.key("queue", "broken", "jobs", "ready")
     await port.call("DEL", ready)
     await port.call("SET", ready, "no list")
     view = queues.any("jobs", tenant_ids=["broken", "whole"] if named else None, max_attempts=1)

@@ -1,4 +1,4 @@
-"""Steps that must be finished even where their caller has been cancelled."""
+"""Steps that must be finished even if their caller was cancelled."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Queue:
         self._max_attempts = exact(max_attempts, "max_attempts", least=1)
         parts = ("data", "ready", "delayed", "flight", "dead", "done")
         self._keys = [port.key("queue", tenant_id, name, part) for part in parts]
-        self._data, self._ready, *_ = self._keys
+        self._data = self._keys[0]
         self._channel = f"{self._data}:bell"
         self._elements = port.elements.of(tenant_id, self._data)
 

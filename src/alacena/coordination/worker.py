@@ -165,7 +165,7 @@ class Worker:
         self._jobs: set[_Job] = set()
         self._stopping = asyncio.Event()
         of = f" of queue {source.name!r} of tenant {source.tenant_id!r}" if isinstance(source, Queue) else ""
-        self._trouble = FailureStreak(
+        self._failures = FailureStreak(
             f"a worker{of} takes no items", "it asks again by itself", health=port.health, part="worker"
         )
 
@@ -200,7 +200,7 @@ class Worker:
             self.counts.outages += 1
             # The connection itself says that the server is away; what else it may be, nobody else would hear of.
             if not isinstance(error, BackendUnavailableError):
-                self._trouble.record(error)
+                self._failures.record(error)
             pause = self._backoff.delay_s(1, self._port.environment.random())
             await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
 
@@ -212,7 +212,7 @@ class Worker:
                 await self._until(*(job.task for job in self._jobs), own=False)
                 continue
             taken = await self._source.take(free, self._visibility_s)
-            self._trouble.over()
+            self._failures.over()
             self.counts.unreadable += taken.unreadable
             for item in taken.items:
                 self._start(item)

@@ -7,7 +7,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.coordination.failure_streak import FailureStreak, ends_a_task
+from alacena.coordination.failure_streak import FailureStreak
+from alacena.coordination.task_end import ends_a_task
 from alacena.engine.base.closing import finish
 from alacena.engine.base.errors import BackendError
 from alacena.engine.base.surroundings import outside
@@ -57,7 +58,7 @@ class PendingUsage:
         self._kept: deque[Usage] = deque()
         self._sent: Usage | None = None
         self._task: asyncio.Task[None] | None = None
-        self._trouble = FailureStreak(
+        self._failures = FailureStreak(
             "token usage is not counted",
             f"up to {MOST} uses wait in this process; see that Redis takes writes, or set ledger_spill_path",
             health=health,
@@ -70,12 +71,12 @@ class PendingUsage:
     @property
     def failing(self) -> str | None:
         """The kind of the failure that keeps it from being counted."""
-        return self._trouble.kind if self._kept else None
+        return self._failures.kind if self._kept else None
 
     def keep(self, usage: Usage, error: BaseException | None = None) -> None:
         """Keeps a use until it is counted."""
         if error is not None:
-            self._trouble.record(error)
+            self._failures.record(error)
         self._kept.append(usage)
         if len(self._kept) > MOST:
             # The oldest that is not on its way: given up, one that is being sent would be counted and said to be lost.
@@ -108,7 +109,7 @@ class PendingUsage:
             try:
                 await self._count(usage)
             except BackendError as error:
-                return min(_LONGEST_PAUSE_S, self._trouble.record(error))
+                return min(_LONGEST_PAUSE_S, self._failures.record(error))
             except BaseException as error:
                 if ends_a_task(error):
                     raise
@@ -116,7 +117,7 @@ class PendingUsage:
             finally:
                 self._sent = None
             self._kept.popleft()
-        self._trouble.over()
+        self._failures.over()
         return 0.0
 
     async def close(self, deadline: Deadline) -> None:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from alacena.coordination.coordination_context import pause_s
-from alacena.coordination.failure_streak import FailureStreak, ends_a_task
+from alacena.coordination.failure_streak import FailureStreak
+from alacena.coordination.task_end import ends_a_task
 from alacena.engine.base.errors import BackendError, DecodeError
 from alacena.ledger.delivery import hand_over
 from alacena.ledger.usage import Usage, unpack_usage
@@ -87,7 +88,7 @@ class Relay:
         self._authority = authority
         self._batch = batch
         self._stopping = asyncio.Event()
-        self._trouble = FailureStreak(
+        self._failures = FailureStreak(
             "token usage is not carried to the authority",
             "it waits in the outboxes and is tried again; see that the authority and Redis answer",
             retry_s,
@@ -107,19 +108,19 @@ class Relay:
                 async with self._ledger.ready_tenants.bell() as bell:
                     while not self._stopping.is_set():
                         next_s = await self.run_once()
-                        self._trouble.over()
+                        self._failures.over()
                         await self._until(asyncio.ensure_future(bell.wait(pause_s(self._port.environment, next_s))))
             except BaseException as error:  # an authority may be anybody's code, and raise whatever its driver does
                 if ends_a_task(error):
                     raise
                 self.counts.outages += 1
-                pause = self._trouble.record(error) * (0.5 + self._port.environment.random())
+                pause = self._failures.record(error) * (0.5 + self._port.environment.random())
                 await self._until(asyncio.ensure_future(asyncio.sleep(pause)))
         return self.counts
 
     def health(self) -> dict[str, Any]:
         """Returns the records carried, and the failure if there is one."""
-        return {**asdict(self.counts), "failing": self._trouble.kind}
+        return {**asdict(self.counts), "failing": self._failures.kind}
 
     async def run_once(self) -> float | None:
         """Carries the waiting records; returns the seconds until it is worth looking again.

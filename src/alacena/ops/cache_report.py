@@ -82,7 +82,7 @@ async def explanation(
     except BackendUnavailableError as error:
         # This process still answers for itself, without the server.
         found = {**await cache.ask(fleet_report.own_name(cache), "explain", words), "away": str(error)}
-    places: list[server_names.Name] = []
+    places: list[server_names.NamedObject] = []
     limit = None
     is_server = cache.settings.redis_url is not None and "away" not in found
     # A search reads thousands of keys: it is made only if there is no entry to speak of.
@@ -109,7 +109,7 @@ async def explanation(
 
 async def _other_places(
     cache: Cache, data_type: str, resource_id: str, scope: Scope
-) -> tuple[list[server_names.Name], str]:
+) -> tuple[list[server_names.NamedObject], str]:
     """Returns where else an entry of this name is stored, and how far was looked."""
     try:
         async with servers_of(server_names.find_settings(cache)) as servers:
@@ -286,7 +286,7 @@ async def locks(cache: Cache, tenant: str | None, most: int, *, search: bool = F
 
 async def _find_untold(
     cache: Cache, tenant: str | None, most: int, known: set[str]
-) -> tuple[list[LockState], server_names.Names]:
+) -> tuple[list[LockState], server_names.FoundNames]:
     """Returns locks that stand on the servers and that no process says it holds, and how far was looked."""
     async with servers_of(server_names.find_settings(cache)) as servers:
         looked = await server_names.objects(servers, cache.settings, "lock", tenant=tenant, most=most)

@@ -35,7 +35,7 @@ COLUMNS: Final = (
 
 
 @dataclass(slots=True)
-class Line:
+class TypeCounts:
     """The counts of one type of one tenant, over several processes."""
 
     tenant: str
@@ -91,13 +91,13 @@ class Line:
         }  # fmt: skip
 
 
-def lines(snapshots: Iterable[Snapshot], by: By = "reads") -> list[Line]:
+def sum_types(snapshots: Iterable[Snapshot], by: By = "reads") -> list[TypeCounts]:
     """Returns the counts of some processes by tenant and type, the greatest first."""
-    found: dict[tuple[str, str], Line] = {}
+    found: dict[tuple[str, str], TypeCounts] = {}
     for snapshot in snapshots:
         for row in snapshot.rows:
             name = (row.tenant, row.kind)
-            found.setdefault(name, Line(*name)).add(row)
+            found.setdefault(name, TypeCounts(*name)).add(row)
     # Names break ties, so that rows keep their places from one look to the next.
     return sorted(found.values(), key=lambda line: (-getattr(line, by), line.tenant, line.kind))
 
@@ -129,7 +129,7 @@ async def top(cache: Cache, by: By, most: int) -> CommandResult:
     """Returns the counts of the processes since they started, by tenant and type, the greatest first."""
     members = await cache.fleet()
     snapshots = fresh_snapshots(members)
-    found = lines(snapshots, by)
+    found = sum_types(snapshots, by)
     shown = found[:most]
     cells = [[Cell(text) for text in line.cells] for line in shown]
     tables = (Table("", COLUMNS, cells),) if cells else ()
@@ -140,7 +140,7 @@ async def top(cache: Cache, by: By, most: int) -> CommandResult:
     return CommandResult(data, (), tables, (Cell(words),), code=0 if snapshots else 1)
 
 
-def _is_rest(line: Line) -> bool:
+def _is_rest(line: TypeCounts) -> bool:
     return REST in (line.tenant, line.kind)
 
 

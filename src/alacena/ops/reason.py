@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from alacena.ops.output import Tone
-    from alacena.ops.server_names import Name
+    from alacena.ops.server_names import NamedObject
 
 _UNKNOWN: Final = (
     "It was never stored, has expired, was evicted, was deleted, or was refused (too large, or invalidated while it was "
@@ -35,7 +35,7 @@ class Reason:
 
 
 def reason(
-    facts: Mapping[str, Any], whose: str, places: Sequence[Name] = (), answers: Sequence[Mapping[str, Any]] = ()
+    facts: Mapping[str, Any], whose: str, places: Sequence[NamedObject] = (), answers: Sequence[Mapping[str, Any]] = ()
 ) -> Reason:
     """Returns the reason that decides.
 
@@ -151,7 +151,11 @@ def _loaders(facts: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> li
 
 
 def _absent(
-    facts: Mapping[str, Any], whose: str, places: Sequence[Name], answers: Sequence[Mapping[str, Any]], others: int
+    facts: Mapping[str, Any],
+    whose: str,
+    places: Sequence[NamedObject],
+    answers: Sequence[Mapping[str, Any]],
+    others: int,
 ) -> Reason:
     known = [answer for answer in answers if "error" not in answer]
     outcome = _last_outcome(facts, known)

@@ -25,8 +25,8 @@ _GLOB: Final = re.compile(r"([*?\[\]\\^])")
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """The meaning of a key.
+class NamedObject:
+    """An entry, or another object, as its key names it.
 
     Attributes:
         tenant_id: The tenant; a digest with ``key_secret``.
@@ -54,7 +54,7 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class FoundNames:
     """The names that were found.
 
     Attributes:
@@ -63,7 +63,7 @@ class Names:
         complete: Whether these were all keys of the servers.
     """
 
-    names: list[Name]
+    names: list[NamedObject]
     looked_at: int
     complete: bool
 
@@ -88,7 +88,7 @@ async def entries(
     data_type: str | None = None,
     resource_id: str | None = None,
     most: int = MOST,
-) -> Names:
+) -> FoundNames:
     """Returns entries, of one tenant, type or id if one is given."""
     kind = "*" if data_type is None else _part(settings, data_type)
     name = "*" if resource_id is None else _part(settings, resource_id)
@@ -101,34 +101,34 @@ async def entries(
 
 async def objects(
     servers: Sequence[Server], settings: Settings, kind: str, *, tenant: str | None = None, most: int = MOST
-) -> Names:
+) -> FoundNames:
     """Returns queues, locks and the like, each once; of one tenant if it is given."""
     whose = "*" if tenant is None else _part(settings, tenant)
     head = f"{_plain(escape(settings.namespace))}:{_part(settings, kind)}:{{{whose}.*}}:*"
     found = await _look(servers, head, most)
-    return Names(read_objects(kind, (name.key for name in found.names)), found.looked_at, found.complete)
+    return FoundNames(read_objects(kind, (name.key for name in found.names)), found.looked_at, found.complete)
 
 
-def read_objects(kind: str, keys: Iterable[str]) -> list[Name]:
+def read_objects(kind: str, keys: Iterable[str]) -> list[NamedObject]:
     """Returns the objects to which keys belong, each once."""
     found = [name for key in keys if (name := _read(key)) is not None]
     # Of an object the first part behind the tenant is its name, if an entry has its type.
-    once = {(name.tenant_id, name.kind): Name(name.tenant_id, kind, name.kind, key=name.key) for name in found}
+    once = {(name.tenant_id, name.kind): NamedObject(name.tenant_id, kind, name.kind, key=name.key) for name in found}
     return list(once.values())
 
 
-async def _look(servers: Sequence[Server], pattern: str, most: int) -> Names:
-    names: list[Name] = []
+async def _look(servers: Sequence[Server], pattern: str, most: int) -> FoundNames:
+    names: list[NamedObject] = []
     looked, complete = 0, True
     for server in servers:
         keys, some, is_all = await server.scan(pattern, most)
         looked, complete = looked + some, complete and is_all
         names += [name for key in keys if (name := _read(key)) is not None]
     names.sort(key=lambda name: (name.tenant_id, name.kind, name.name, name.key))
-    return Names(names, looked, complete)
+    return FoundNames(names, looked, complete)
 
 
-def _read(key: str) -> Name | None:
+def _read(key: str) -> NamedObject | None:
     _, _, rest = key.partition(":{")
     tag, closed, rest = rest.partition("}:")
     # From the right: a tenant's name may hold a dot, and the number of a bucket does not.
@@ -139,7 +139,7 @@ def _read(key: str) -> Name | None:
     scope = {_LETTERS[part[0]]: unquote(part[2:]) for part in parts[1:] if part[1:2] == "=" and part[0] in _LETTERS}
     if "permissions" in scope:  # in every key it is a digest that stands for the set
         scope["permissions"] = f"~{scope['permissions']}"
-    return Name(unquote(tenant), unquote(kind), unquote(parts[0]) if parts else "", scope, key)
+    return NamedObject(unquote(tenant), unquote(kind), unquote(parts[0]) if parts else "", scope, key)
 
 
 def name_scope(settings: Settings, scope: Scope) -> dict[str, str]:

@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 from textual.widgets import DataTable, Footer, Static
 
 from alacena.engine import AlacenaError
-from alacena.ops.fleet_report import COLUMNS, By, fresh_snapshots, lines
+from alacena.ops.fleet_report import COLUMNS, By, fresh_snapshots, sum_types
 from alacena.ops.output import count_processes, printable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class TopApp(App[None]):
         summary.update(words)
         table: DataTable[Any] = self.query_one(DataTable)
         table.clear()
-        for line in lines(snapshots, self._by)[:_MOST]:
+        for line in sum_types(snapshots, self._by)[:_MOST]:
             # Ids are the users' own text: as markup, "[/]" in one of them would be an order.
             table.add_row(*(Text(printable(text, 40)) for text in line.cells))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from alacena.ops.reason import reason
-from alacena.ops.server_names import Name
+from alacena.ops.server_names import NamedObject
 
 ENTRY = {"valid": True, "why": None, "ended": [], "age_s": 5.0, "fresh_for_s": 50.0, "not_found": False}
 FACTS = {
@@ -59,8 +59,8 @@ def test_what_decides_is_said(facts, code, words):
 
 
 def test_what_is_stored_elsewhere_is_named():
-    agent = Name("acme", "document", "d1", {"agent_id": "a1"})
-    rival = Name("rival", "document", "d1")
+    agent = NamedObject("acme", "document", "d1", {"agent_id": "a1"})
+    rival = NamedObject("rival", "document", "d1")
 
     assert "agent a1" in reason(FACTS, "acme", [rival, agent]).sentence
     assert reason(FACTS, "acme", [rival]).code == "other_tenant"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_UNGIVEN = object()
 INFO_NAMES = ("tenant_info", "tenant")
 
 

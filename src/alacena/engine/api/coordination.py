@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.budgets import Budgets
 from alacena.coordination.counters import Counters
-from alacena.coordination.failure_streak import FailureStreak, ends_a_task, watch_end
+from alacena.coordination.failure_streak import FailureStreak
 from alacena.coordination.flags import Flags
 from alacena.coordination.limits import Limits
 from alacena.coordination.lists import Lists
 from alacena.coordination.locks import Locks
 from alacena.coordination.queues import Queues
 from alacena.coordination.sets import Sets
+from alacena.coordination.task_end import ends_a_task, watch_end
 from alacena.engine.base.closing import Deadline, finish, take_apart
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.ledger.ledger import Ledger
@@ -58,7 +59,7 @@ class Coordination:
         self._relay = None if authority is None else Relay(port, self.ledger, authority)
         self._spill = spill
         self._environment = port.environment
-        self._trouble = FailureStreak(
+        self._failures = FailureStreak(
             "spilled token usage is not counted",
             "it waits in the file; see that its disk and Redis take writes",
             health=port.health,
@@ -86,14 +87,14 @@ class Coordination:
             pause_s = _DRAIN_EVERY_S
             try:
                 await self.ledger.drain()
-                self._trouble.over()
+                self._failures.over()
             # An outage of the server is no trouble of this part: only other failures are reported as one.
             except BackendUnavailableError as error:
                 _log.debug("spilled usage waits on: %s", error)
             except BaseException as error:  # it must not end while there may be something to count
                 if ends_a_task(error):
                     raise
-                pause_s = max(pause_s, self._trouble.record(error) * (0.5 + self._environment.random()))
+                pause_s = max(pause_s, self._failures.record(error) * (0.5 + self._environment.random()))
             await asyncio.sleep(pause_s)
 
     def health(self) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class Coordination:
             ``relay``: the records carried there; with a spill file ``spill``: whether something waits in it.
         """
         relay = None if self._relay is None else self._relay.health()
-        kinds = {RELAY: relay and relay["failing"], _DRAIN: self._trouble.kind, PENDING: self.ledger.failing}
+        kinds = {RELAY: relay and relay["failing"], _DRAIN: self._failures.kind, PENDING: self.ledger.failing}
         found: dict[str, Any] = {
             "dead": [task.get_name() for task in self._background if task.done()],
             "failing": {name: kind for name, kind in kinds.items() if kind is not None},
@@ -114,7 +115,7 @@ class Coordination:
         if relay is not None:
             found["relay"] = relay
         if self._spill is not None:
-            found["spill"] = {"holds_any": self._spill.holds_any, "failures": self._trouble.count}
+            found["spill"] = {"holds_any": self._spill.holds_any, "failures": self._failures.count}
         return found
 
     async def close(self, deadline: Deadline | None = None) -> None:

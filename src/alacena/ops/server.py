@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from alacena.engine import AlacenaError, BackendError, BackendUnavailableError, ServerReplyError
-from alacena.engine.base.keys import Keys, escape
+from alacena.engine.api.assembly import keys_of
+from alacena.engine.base.keys import escape
 from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.redis.command_safety import is_forbidden
 from alacena.engine.remote.redis.endpoint import Address, Endpoint
@@ -129,12 +130,6 @@ class Server:
     def close(self) -> None:
         """Disconnects."""
         self._connection.close()
-
-
-def keys_of(settings: Settings) -> Keys:
-    """Returns the renderer of the keys of a cache with these settings."""
-    secret = None if settings.key_secret is None else settings.key_secret.encode()
-    return Keys(settings.namespace, secret=secret, buckets=settings.tenant_buckets)
 
 
 @asynccontextmanager

@@ -199,7 +199,7 @@ async def _assemble(
 ) -> Parts:
     import asyncio
 
-    keys = _keys(settings)
+    keys = keys_of(settings)
     counts, health = Counts(environment.now), Health()
     memory = _memory(settings, environment, keys, counts)
     source_backoff = SourceBackoff(environment)
@@ -296,7 +296,8 @@ def _memory(settings: Settings, environment: Environment, keys: Keys, counts: Co
     )
 
 
-def _keys(settings: Settings) -> Keys:
+def keys_of(settings: Settings) -> Keys:
+    """Returns the renderer of the keys of a cache with these settings."""
     secret = None if settings.key_secret is None else settings.key_secret.encode()
     return Keys(settings.namespace, secret=secret, buckets=settings.tenant_buckets)
 

@@ -147,3 +147,48 @@ def test_parts_are_not_handed_over_in_dictionaries() -> None:
                 found[name] = times
 
     assert found == {}
+
+
+LAZY = {"alacena", "alacena.engine"}
+"""Packages that import a name when it is asked for."""
+
+
+def names_in(tree: ast.Module) -> set[str]:
+    """The names that a module defines or imports, also under a condition."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return found
+
+
+def missing_imports(tree: ast.Module, known: dict[str, set[str]]) -> list[str]:
+    """The names that a file imports from the library, and that it does not have; imports for types run nowhere else."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "alacena" and not node.level:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if not (name in known or node.module in LAZY or alias.name in known.get(node.module or "", ())):
+                    found.append(name)
+    return found
+
+
+def test_every_name_that_is_imported_from_the_library_is_there() -> None:
+    known = {name: names_in(tree) for name, (_, tree) in trees().items()}
+    known["alacena.common.core.constants"] = known["alacena.constants"]
+    files = [path for tree in ("tests", "proving", "bench", "examples", "docs") for path in (ROOT / tree).rglob("*.py")]
+
+    assert {
+        str(path.relative_to(ROOT)): missing for path in files if (missing := missing_imports(tree_of(path), known))
+    } == {}
+
+
+def test_a_name_that_is_not_there_is_found() -> None:
+    tree = ast.parse("if TYPE_CHECKING:\n    from alacena.ledger import Ledger, Purse")
+
+    assert missing_imports(tree, {"alacena.ledger": {"Ledger"}}) == ["alacena.ledger.Purse"]

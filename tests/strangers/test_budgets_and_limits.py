@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
-    from alacena.coordination import Budget, Port, Reservation
+    from alacena.coordination import Budget, Reservation
     from alacena.engine import Cache
     from alacena.engine.remote.backend import Script
 
@@ -45,12 +45,12 @@ async def gate(cache: Cache) -> Gate:
 
 
 @pytest.fixture
-async def port(cache: Cache, gate: Gate) -> Port:
+async def port(cache: Cache, gate: Gate) -> CoordinationContext:
     return port_of(cache, gate)
 
 
 @pytest.fixture
-async def budget(port: Port) -> Budget:
+async def budget(port: CoordinationContext) -> Budget:
     return Budgets(port)("tokens", tenant_id="acme", limit=1_000)
 
 
@@ -115,7 +115,7 @@ async def test_the_blocks_own_error_is_not_hidden_by_a_refund_that_failed(budget
         await work()
 
 
-async def test_reservations_that_ran_out_are_freed_however_many_they_are(port: Port) -> None:
+async def test_reservations_that_ran_out_are_freed_however_many_they_are(port: CoordinationContext) -> None:
     """300 reservations ran out; state() said that the budget was free, and reserve() refused."""
     budget = Budgets(port)("many", tenant_id="acme", limit=1_200)
     for _ in range(12):  # a hundred at a time: a busy machine answers no more within their deadline
@@ -131,7 +131,7 @@ async def test_reservations_that_ran_out_are_freed_however_many_they_are(port: P
 
 @pytest.mark.parametrize("reservation_id", [None, "request-7"])
 async def test_a_cancelled_reserve_keeps_no_money(
-    port: Port, budget: Budget, gate: Gate, reservation_id: str | None
+    port: CoordinationContext, budget: Budget, gate: Gate, reservation_id: str | None
 ) -> None:
     """redis/redis-py 3847: clients hang up while it is asked for, and the money was gone for five minutes."""
     gate.waits = {"budget_reserve"}
@@ -148,7 +148,7 @@ async def test_a_cancelled_reserve_keeps_no_money(
 
 
 async def test_a_cancelled_request_keeps_what_the_same_request_had_set_aside_before(
-    port: Port, budget: Budget, gate: Gate
+    port: CoordinationContext, budget: Budget, gate: Gate
 ) -> None:
     held = await budget.reserve(1_000, reservation_id="request-7")
     gate.waits = {"budget_reserve"}
@@ -162,7 +162,9 @@ async def test_a_cancelled_request_keeps_what_the_same_request_had_set_aside_bef
     assert (await budget.state()).spent == 1_000
 
 
-async def test_a_reserve_whose_reply_was_lost_keeps_no_money(port: Port, budget: Budget, gate: Gate) -> None:
+async def test_a_reserve_whose_reply_was_lost_keeps_no_money(
+    port: CoordinationContext, budget: Budget, gate: Gate
+) -> None:
     gate.lose["budget_reserve"] = 3
     with pytest.raises(OutcomeUnknownError):
         await budget.reserve(1_000)
@@ -171,7 +173,7 @@ async def test_a_reserve_whose_reply_was_lost_keeps_no_money(port: Port, budget:
 
 
 async def test_a_cancelled_refund_is_finished_and_a_cancelled_commit_too(
-    port: Port, budget: Budget, gate: Gate
+    port: CoordinationContext, budget: Budget, gate: Gate
 ) -> None:
     async def request(entered: asyncio.Event) -> None:
         async with await budget.reserve(100):
@@ -243,7 +245,9 @@ async def test_a_task_that_takes_its_own_lock_again_is_told(cache: Cache) -> Non
         pass
 
 
-async def test_a_job_lock_whose_taker_was_cancelled_is_free(port: Port, gate: Gate, open_cache: OpenCache) -> None:
+async def test_a_job_lock_whose_taker_was_cancelled_is_free(
+    port: CoordinationContext, gate: Gate, open_cache: OpenCache
+) -> None:
     """redis/redis-py 3847: the caller had left, and the lock of its job was held for ten minutes."""
     cache = await open_cache()
     gate.waits = {"lock_acquire"}

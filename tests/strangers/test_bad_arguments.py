@@ -13,6 +13,7 @@ import logging
 import pkgutil
 import re
 import uuid
+from collections import defaultdict
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from functools import wraps
@@ -56,6 +57,9 @@ class Unshowable:
     def __repr__(self) -> str:
         raise RuntimeError("the session is closed")
 
+    def __call__(self) -> int:
+        return 1
+
     __str__ = __format__ = __repr__  # type: ignore[assignment]
 
 
@@ -63,7 +67,7 @@ ODD: tuple[Any, ...] = (
     None, "", "\0", "\ud800", LONG, b"x", True, 0, -1, 5, 10**400, 1.5, float("nan"), float("inf"),
     Decimal("1.5"), Decimal("nan"), [], [None], [[]], ["\ud800"], ("a",), {"a"}, {}, {1: None}, {"a": object()},
     object(), len, lambda: 1, int, uuid.UUID(int=1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), Unshowable(),
-    [Unshowable()], {"a": Unshowable()},
+    [Unshowable()], {"a": Unshowable()}, {Unshowable(): 1}, defaultdict(Unshowable()),
 )  # fmt: skip
 
 

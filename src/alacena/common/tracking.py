@@ -33,7 +33,7 @@ from alacena.constants import (
     TOKEN_TYPE_TOKENIZATION,
 )
 from alacena.engine import UNSET
-from alacena.engine.base.errors import ArgumentError, show
+from alacena.engine.base.errors import ArgumentError, show, text_of
 from alacena.engine.loading.load import in_source
 from alacena.ledger.usage import whole
 
@@ -167,7 +167,7 @@ def _sum_of(parts: dict[str, Any] | None) -> int:
             "(OpenAI's streams: stream_options={'include_usage': True}), or pass tokens=0"
         )
     if "input" not in parts and "output" not in parts:
-        names = ", ".join(map(repr, sorted(map(str, parts))))
+        names = ", ".join(map(repr, sorted(map(text_of, parts))))
         raise ArgumentError(f"parts names {names}, and neither 'input' nor 'output': pass tokens= as well")
     return sum(whole(parts.get(name, 0), f"parts[{name!r}]") for name in ("input", "output"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from alacena.coordination.coordination_keys import coordination_key
+from alacena.coordination.coordination_keys import CoordinationKeys, coordination_key
 from alacena.coordination.held_locks import HeldLock
 from alacena.coordination.task_end import ends_a_task, watch_end
 from alacena.engine.base.arguments import copy_mapping, milliseconds
@@ -58,12 +58,8 @@ _PART: Final = "fleet"
 TASK: Final = "alacena: fleet"
 
 
-class FleetKeys(Protocol):
+class FleetKeys(CoordinationKeys, Protocol):
     """Renders keys, and names as they may stand on the server."""
-
-    def render(self, kind: str, tenant_id: str, *parts: str) -> str:
-        """Returns a key of a kind."""
-        ...
 
     def render_name(self, name: str) -> str:
         """Returns a name, or its digest if names must not be seen on the server."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import typer
@@ -21,11 +19,10 @@ from alacena.engine import (
     Settings,
     UsageError,
 )
-from alacena.ops.output import Cell, CommandResult, printable, say
-from alacena.sources.ledger import migrations
+from alacena.ops.output import CommandResult, printable, say
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from alacena.ops.fleet_report import By
 
@@ -36,7 +33,6 @@ UNREACHED: Final = 3
 NO_SERVER: Final = "no server is named: give --url, or set ALACENA_REDIS_URL or REDIS_URL"
 
 _REFUSED_AT_THE_DOOR: Final = frozenset({"WRONGPASS", "NOAUTH", "DENIED", "LOADING"})
-_MADE: Final = re.compile(r"CREATE (?:TABLE IF NOT EXISTS|OR REPLACE FUNCTION) (\w+)")
 _CLOSE_S: Final = 2.0
 
 T = TypeVar("T")
@@ -146,42 +142,3 @@ def _refuse(error: Exception, *, as_json: bool) -> NoReturn:
     lines = "\n".join(printable(line) for line in words.splitlines())
     sys.stderr.write(f"alacena: {lines}\n")
     raise typer.Exit(code)
-
-
-@asynccontextmanager
-async def _open_pool(dsn: str) -> AsyncIterator[Any]:
-    """Yields a pool of connections to a Postgres. A refusal of its is an error of ours, for :func:`run` to tell."""
-    from alacena.sources.postgres import create_pool
-
-    pool = await create_pool(dsn, statement_cache_size=0)
-    # Only once the pool is there: the error that asyncpg is missing has a message of its own.
-    import asyncpg
-
-    async with pool:
-        try:
-            yield pool
-        except asyncpg.PostgresError as error:
-            raise ServerReplyError(f"{error.sqlstate} {error}") from error
-
-
-async def apply_migrations(dsn: str) -> list[str]:
-    """Applies the migrations to a Postgres. Returns their names."""
-    async with _open_pool(dsn) as pool:
-        for one in migrations():
-            await pool.execute(one.sql)
-    return [one.name for one in migrations()]
-
-
-async def check_migrations(dsn: str) -> CommandResult:
-    """Returns which migrations a Postgres has: those with all their tables and functions. Nothing is changed."""
-    query = "SELECT to_regclass($1) IS NOT NULL OR EXISTS (SELECT FROM pg_proc WHERE proname = $1)"
-    missing: dict[str, list[str]] = {}
-    async with _open_pool(dsn) as pool:
-        for one in migrations():
-            made = _MADE.findall(one.sql)
-            missing[one.name] = [name for name in made if not await pool.fetchval(query, name)]
-    cells = [
-        Cell(f"{name}: missing {', '.join(lost)}", "bad") if lost else Cell(f"{name}: there", "good")
-        for name, lost in missing.items()
-    ]
-    return CommandResult(missing, cells, code=FINDING if any(missing.values()) else 0)

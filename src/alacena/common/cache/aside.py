@@ -24,7 +24,7 @@ from alacena.constants import (
 )
 from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
 from alacena.engine.base.arguments import check_callable, copy_mapping
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, text_of
 from alacena.engine.loading.load import source_name
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ class _Load:
             return stored
         _log.warning("%s/%s is not cached: its serializer failed: %r", load.data_type, load.resource_id, error)
         load.skip()
-        return _Unserialized(value, repr(error))
+        return _Unserialized(value, text_of(error, repr))
 
 
 def _list_documents(documents: Any) -> tuple[Any, ...]:
@@ -375,7 +375,7 @@ async def _read_checked(
                 raise error
             value = loaded
             _log.warning("%s/%s is loaded at each read: deserializer= failed: %r", *read.entry, error)
-        metrics["serialization_error"] = str(error)
+        metrics["serialization_error"] = text_of(error)
     return value, metrics
 
 

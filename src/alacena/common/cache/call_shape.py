@@ -10,7 +10,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import EncodeError
-from alacena.engine.base.errors import ArgumentError, InvalidKeyError, show
+from alacena.engine.base.errors import ArgumentError, InvalidKeyError, show, text_of
 from alacena.engine.base.scope import identifier
 from alacena.engine.codec import identity
 from alacena.engine.codec.attributes import is_derived, slots_of
@@ -294,7 +294,7 @@ def _check(function: Any) -> None:
         target = target.func
     if not callable(target):
         raise ArgumentError(f"@cached takes an async function, not {show(function)}")
-    name = getattr(target, "__qualname__", repr(target))
+    name = getattr(target, "__qualname__", None) or text_of(target, repr)
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
         raise ArgumentError(
             f"{name} is a generator, and its items can be read only once: cache an async function that returns the "

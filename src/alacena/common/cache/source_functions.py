@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from alacena.common.cache.queries import execute_query
-from alacena.engine.base.errors import ArgumentError, show
+from alacena.engine.base.errors import ArgumentError, show, text_of
 from alacena.engine.base.lineage import documents_in
 from alacena.engine.base.surroundings import undo
 from alacena.engine.loading.load import LOAD
@@ -169,7 +169,7 @@ def _too_many(function: SourceFunction, parameter: str) -> TypeError:
 
 
 def _name(function: object) -> str:
-    return str(getattr(function, "__qualname__", None) or repr(function))
+    return str(getattr(function, "__qualname__", None) or text_of(function, repr))
 
 
 def depends_on(*document_ids: Any) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from alacena.common.context.context import Context
 from alacena.common.context.vars import FIELDS, agree_on_tenant, get_full_context
 from alacena.engine.base.arguments import copy_mapping
-from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show
+from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show, text_of
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _SAFE: Final = "!#$&'()*+,/:;=?@[]~"
 
 def extract_context_from_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Returns the ids that a request's headers carry, by field name; names of headers in any case, blank values left out."""
-    lowered = {str(name).lower(): value for name, value in copy_mapping(headers, "headers", "text by name").items()}
+    lowered = {text_of(name).lower(): value for name, value in copy_mapping(headers, "headers", "text by name").items()}
     given = {field: lowered.get(header.lower(), "") for field, header in HEADERS.items()}
     found = {field: unquote(_text(HEADERS[field], value)).strip() for field, value in given.items()}
     return {field: value for field, value in found.items() if value}

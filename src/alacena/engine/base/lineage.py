@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from alacena.engine.base.errors import ArgumentError
+from alacena.engine.base.errors import ArgumentError, show, text_of
 from alacena.engine.base.keys import (
     IDENT_WITHOUT_READER,
     MANY,
@@ -146,7 +146,7 @@ def tags_of_each(
     shared = name_tags(tags, ())
     if unknown := document_ids.keys() - set(resource_ids):
         raise ArgumentError(
-            f"document_ids names {min(unknown)!r}, which is not among the values: name ids of values there"
+            f"document_ids names {show(min(unknown, key=text_of))}, which is not among the values: name ids of values there"
         )
     return [(*shared, *name_tags((), document_ids.get(one, ()))) for one in resource_ids]
 

@@ -39,9 +39,9 @@ def _of_default_dict(value: collections.defaultdict[Any, Any]) -> list[Any]:
     factory = value.default_factory
     name = None if factory is None else getattr(factory, "__name__", "")
     if factory is not None and _FACTORIES.get(name or "") is not factory:
-        from alacena.engine.base.errors import EncodeError
+        from alacena.engine.base.errors import EncodeError, show
 
-        raise EncodeError(f"a defaultdict that calls {factory!r} cannot be restored: pass dict(value)")
+        raise EncodeError(f"a defaultdict that calls {show(factory)} cannot be restored: pass dict(value)")
     return [name, list(value), list(value.values())]
 
 

@@ -169,7 +169,7 @@ def _of_enum(cls: type[enum.Enum], name: str) -> Record:
             return [member.value]
         # A member that `_missing_` made is not declared: its name would not bring it back.
         if cls.__members__.get(member.name) is not member:
-            raise EncodeError(f"{member!r} is not one of the members that {cls.__qualname__} declares")
+            raise EncodeError(f"{show(member)} is not one of the members that {cls.__qualname__} declares")
         return [member.name]
 
     def load(state: list[Any]) -> object:

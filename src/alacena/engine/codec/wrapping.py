@@ -11,7 +11,7 @@ from uuid import UUID
 
 from msgspec.msgpack import Ext
 
-from alacena.engine.base.errors import EncodeError
+from alacena.engine.base.errors import EncodeError, text_of
 from alacena.engine.codec import arrays
 from alacena.engine.codec.attributes import read_none
 from alacena.engine.codec.frameworks import plain
@@ -260,7 +260,7 @@ def _segment(key: object) -> str:
 
 
 def _short(key: object) -> str:
-    text = repr(key)
+    text = text_of(key, repr)
     return text if len(text) <= _LONGEST_KEY else text[: _LONGEST_KEY - 1] + "…"
 
 

@@ -10,7 +10,7 @@ from alacena.engine import Policy
 from alacena.integrations.llm_transport.answers import Answer, UnansweredError, answer_of, judge, select_headers
 from alacena.integrations.llm_transport.client_timeout import limit, limit_each
 from alacena.integrations.llm_transport.http import Stream
-from alacena.integrations.llm_transport.live import Live
+from alacena.integrations.llm_transport.live_answer import LiveAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,8 +38,8 @@ class Exchange:
         self._send = send
         self._accounts = accounts
         self._policies: tuple[Policy | None, Policy] = (None, Policy())
-        self._live: dict[_Key, Live] = {}
-        self._waiting: dict[_Key, dict[asyncio.Future[Live], Job]] = {}
+        self._live: dict[_Key, LiveAnswer] = {}
+        self._waiting: dict[_Key, dict[asyncio.Future[LiveAnswer], Job]] = {}
 
     async def whole(self, job: Job) -> Any:
         """Returns the response to a call with an answer in one piece.
@@ -86,7 +86,7 @@ class Exchange:
         if live is not None and live.takes_listeners:
             live.join(job)
             return await self._listen(job, live, joined=True)
-        own = Live()
+        own = LiveAnswer()
 
         async def load(context: LoadContext) -> dict[str, Any]:
             return await self._stream(job, key, own, context)
@@ -98,12 +98,14 @@ class Exchange:
             return self._replay(job, task.result())
         return await self._listen(job, live, joined=live is not own)
 
-    async def _begin_or_join(self, job: Job, key: _Key, own: Live, task: asyncio.Task[Lookup[Any]]) -> Live | None:
+    async def _begin_or_join(
+        self, job: Job, key: _Key, own: LiveAnswer, task: asyncio.Task[Lookup[Any]]
+    ) -> LiveAnswer | None:
         """Returns the call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
 
         One that had begun before cannot be had here: it may rest on entries that had ended by the time that ours came.
         """
-        begun: asyncio.Future[Live] = asyncio.get_running_loop().create_future()
+        begun: asyncio.Future[LiveAnswer] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(key, {})
         # 1. Two callers ask at one time. 2. The cache shares one load, which is either's. 3. The load that runs finds
         # the other caller here, and tells it which call to listen to.
@@ -127,7 +129,7 @@ class Exchange:
             task.cancel()
         return begun.result()
 
-    async def _listen(self, job: Job, live: Live, *, joined: bool) -> Any:
+    async def _listen(self, job: Job, live: LiveAnswer, *, joined: bool) -> Any:
         """Returns the response for one listener."""
         is_well = False
         try:
@@ -151,7 +153,7 @@ class Exchange:
             self._accounts.counts.hits += status == 200
         return job.response(status, headers, Stream(chunks, close), told)
 
-    async def _stream(self, job: Job, key: _Key, live: Live, context: LoadContext) -> dict[str, Any]:
+    async def _stream(self, job: Job, key: _Key, live: LiveAnswer, context: LoadContext) -> dict[str, Any]:
         """Asks the provider, and tells all listeners its events."""
         live.begin(context)
         self._live[key] = live

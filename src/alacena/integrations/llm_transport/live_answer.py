@@ -19,7 +19,7 @@ Head: TypeAlias = "tuple[int, Headers]"
 """Status and headers."""
 
 
-class Live:
+class LiveAnswer:
     """One call, with its answer coming in.
 
     Attributes:

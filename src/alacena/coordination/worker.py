@@ -21,6 +21,7 @@ from alacena.engine.base.errors import (
     NotOwnerError,
     UsageError,
     show,
+    text_of,
 )
 from alacena.engine.base.surroundings import Surroundings
 from alacena.engine.base.ttl import is_finite
@@ -338,9 +339,5 @@ class Worker:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the text of a handler's exception; one that cannot be printed is a reason, too."""
-    try:
-        words = str(error)
-    except Exception as another:  # noqa: BLE001 - the exception is the application's
-        words = f"(its text raised {type(another).__name__})"
-    return f"{type(error).__name__}: {words}"
+    """Returns the kind and the text of a handler's exception."""
+    return f"{type(error).__name__}: {text_of(error)}"

@@ -89,7 +89,6 @@ class ValueStore:
         payload: bytes | memoryview | None,
         generations: tuple[Generation, ...],
         stamps: tuple[bytes, ...],
-        *,
         fresh_for_s: float,
         stale_for_s: float,
         load_s: float,

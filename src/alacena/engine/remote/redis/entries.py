@@ -175,11 +175,13 @@ class Entries:
             raise data
         if len(data) > PIECE_BYTES:
             self.note_size(key, len(data))
+        nonces: Any = generations[0].nonce, generations[1].nonce
         try:
             # `None` raises here, which costs nothing on a hit; to ask each nonce would.
-            stamps: bytes = generations[0].nonce + generations[1].nonce  # type: ignore[operator]
+            stamps: bytes = nonces[0] + nonces[1]
             if len(generations) > 2:
-                stamps += b"".join([generation.nonce for generation in generations[2:]])  # type: ignore[misc]
+                nonces += tuple([generation.nonce for generation in generations[2:]])
+                stamps = b"".join(nonces)
         except TypeError:  # one of them ended while the answer was under way
             return self.judge_fully(node, key, data, policy, keep=keep)
         glance = self._glance(data, node.replication_id + key.digest, stamps)
@@ -205,11 +207,9 @@ class Entries:
             return self.judge_fully(node, key, data, policy, keep=keep)
         if keep:
             stale_for_s = (expires_ms - fresh_ms) / 1000
-            # Nothing was awaited since the comparison, so these are the nonces that the entry carries.
-            nonces: Any = tuple([generation.nonce for generation in generations])
+            # By position: names would be a tenth of the call, which each hit that is promoted makes.
             self._values.keep(
-                key, value, payload, generations, nonces,
-                fresh_for_s=fresh_for_s, stale_for_s=stale_for_s, load_s=load_ms / 1000, usd=cost / _DOLLAR, policy=policy,
+                key, value, payload, generations, nonces, fresh_for_s, stale_for_s, load_ms / 1000, policy, cost / _DOLLAR,
             )  # fmt: skip
             return Found(key, value, "redis", fresh_for_s, load_ms / 1000, generations, nonces)
         return Found(key, value, "redis", fresh_for_s, load_ms / 1000)

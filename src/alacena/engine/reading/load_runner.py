@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import (
@@ -191,9 +192,12 @@ class LoadRunner:
         await self._land(loads, *loaded)
 
     async def _land(
-        self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Sequence[LoadContext], load_s: float
+        self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Iterable[LoadContext], load_s: float
     ) -> None:
         """Answers the callers, and then stores the values."""
+        if len(loads) > _PORTION:
+            await self._land_in_portions(loads, values, contexts, load_s)
+            return
         fills: list[Fill] = []
         gathered = storing = None
         # Several fills leave together in the next step, before the callers wake up: what these ask the server for next
@@ -216,6 +220,25 @@ class LoadRunner:
             for one, is_stored in zip(loads, await self._filler.fill_many(fills), strict=True):
                 one.flight.stored = is_stored
 
+    async def _land_in_portions(
+        self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Iterable[LoadContext], load_s: float
+    ) -> None:
+        """Answers the callers of many entries, some in each turn of the loop, and then stores the values.
+
+        The callers wake up first: what follows the first portion of the fills leaves behind them in any case.
+        """
+        fills: list[Fill] = []
+        landing = zip(loads, values, contexts, strict=True)
+        try:
+            while some := list(islice(landing, _PORTION)):
+                fills += [self._deliver(*each, load_s) for each in some]
+                await asyncio.sleep(0)
+        except BaseException:
+            self._filler.give_up(fills)
+            raise
+        # Not `await storing`, which would pass a cancellation of this task on to it.
+        await asyncio.wait([self._flights.own(self._filler.fill_many(fills))])
+
     async def _ask_one(self, one: EntryLoad) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
         """Asks the source of one entry, by the loader of its request. Returns as `_ask_many` does."""
         request, flight = one.request, one.flight
@@ -229,7 +252,7 @@ class LoadRunner:
 
     async def _ask_many(
         self, loads: Sequence[EntryLoad], loader: BatchLoader
-    ) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
+    ) -> tuple[Sequence[Any], Iterable[LoadContext], float]:
         """Asks the source of many entries at once. Returns their values, the context of each, and the seconds for each."""
         keys = [one.request.key for one in loads]
         ids = [key.resource_id for key in keys]
@@ -244,7 +267,8 @@ class LoadRunner:
         flights = [one.flight for one in loads]
         values, load_s = await self._call_source(keys, loads[0].request.policy, flights, ask, shared, loader)
         share, tags = 1 / len(loads), (*shared.tags, *shared.reads.tags())
-        contexts = [shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads]
+        # Made one by one as the values are delivered, which happens in portions.
+        contexts = (shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads)
         return values, contexts, load_s * share
 
     def _deliver(self, one: EntryLoad, value: Any, context: LoadContext, load_s: float) -> Fill:
@@ -400,6 +424,9 @@ class LoadRunner:
 
 
 _MOST_SAID: Final = 1_000
+
+_PORTION: Final = 250
+"""Values that are delivered in one turn of the loop: to encode them takes microseconds each, and more of a large one."""
 
 _NOT_THE_SOURCES: Final = (
     CircularLoadError,

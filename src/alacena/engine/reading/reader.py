@@ -304,8 +304,9 @@ class Reader:
             await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
         else:
             for outcome in outcomes:
-                with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
-                    await outcome
+                if not outcome.done():  # of a batch most are, once the first is
+                    with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
+                        await outcome
         return {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
 
     async def _take(
@@ -320,7 +321,7 @@ class Reader:
             if request.key.entry in answers:
                 continue
             try:
-                answers[request.key.entry] = await outcome
+                answers[request.key.entry] = outcome.result() if outcome.done() else await outcome
             except ClaimLeftError:
                 # 1. Several callers wait for a claim, whose block ends without a value.
                 # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.

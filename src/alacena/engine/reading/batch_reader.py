@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.engine.base.remote_tier import Found, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import Request, reads_under_way
-from alacena.engine.reading.batch_alignment import value_of
+from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,11 +117,17 @@ class BatchReader:
         started = self._environment.now()
         unique = {key.entry: key for key in batch.keys}
         keys = list(unique.values())
-        found = await self._tiers.find_many(keys, batch.policy, keep=batch.keep)
+        found: list[Found | None] = []
         answers: dict[bytes, Lookup[Any]] = {}
         missing: list[Wanted] = []
         behind: list[Wanted] = []
-        self._judge(batch, keys, found, answers, missing, behind)
+        for at in range(0, len(keys), MOST_AT_ONCE):
+            if at:
+                await asyncio.sleep(0)  # memory may have answered without a turn of the loop
+            some = keys[at : at + MOST_AT_ONCE]
+            hits = await self._tiers.find_many(some, batch.policy, keep=batch.keep)
+            self._judge(batch, some, hits, answers, missing, behind)
+            found += hits
         if behind:
             # Not `find_flight`: nobody joins a renewal behind, and past memory it would not see the one under way.
             self._runner.start([one for one in behind if self._flights.get(one[0].key.entry) is None], batch.loader)

@@ -23,7 +23,7 @@ from alacena.engine.loading.load_timers import HardTimeouts, Renewals
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, describe_end, is_ended, is_order
 from alacena.engine.loading.source_backoff import told_pause
-from alacena.engine.reading.batch_alignment import align
+from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, align
 from alacena.engine.reading.fill_gatherer import FillGatherer
 from alacena.engine.reading.filler import Fill
 from alacena.engine.reading.lease_acquirer import EntryLoad, LeaseAcquirer
@@ -116,7 +116,8 @@ class LoadRunner:
                 self._leases.give_back(one)
 
     async def _load(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        await self._leases.ask(loads)
+        for at in range(0, len(loads), MOST_AT_ONCE):
+            await self._leases.ask(loads[at : at + MOST_AT_ONCE])
         mine, theirs = self._sort(loads)
         if not theirs:
             await self._call(mine, loader)
@@ -225,19 +226,29 @@ class LoadRunner:
     ) -> None:
         """Answers the callers of many entries, some in each turn of the loop, and then stores the values.
 
-        The callers wake up first: what follows the first portion of the fills leaves behind them in any case.
+        The callers wake up first: what follows the first portion of the fills leaves behind them in any case. Without a
+        server each portion is stored in the step in which its callers are answered.
         """
         fills: list[Fill] = []
         landing = zip(loads, values, contexts, strict=True)
         try:
-            while some := list(islice(landing, _PORTION)):
-                fills += [self._deliver(*each, load_s) for each in some]
-                await asyncio.sleep(0)
+            for at in range(0, len(loads), _PORTION):
+                if at or len(loads) > MOST_AT_ONCE:  # the loader's own step was long enough
+                    await asyncio.sleep(0)
+                some = [self._deliver(*each, load_s) for each in islice(landing, _PORTION)]
+                if self._is_here:
+                    await self._filler.fill_many(some)
+                else:
+                    fills += some
+            await asyncio.sleep(0)
+            while fills:
+                storing = self._flights.own(self._filler.fill_many(fills[:MOST_AT_ONCE]))
+                fills = fills[MOST_AT_ONCE:]
+                # Not `await storing`, which would pass a cancellation of this task on to it.
+                await asyncio.wait([storing])
         except BaseException:
             self._filler.give_up(fills)
             raise
-        # Not `await storing`, which would pass a cancellation of this task on to it.
-        await asyncio.wait([self._flights.own(self._filler.fill_many(fills))])
 
     async def _ask_one(self, one: EntryLoad) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
         """Asks the source of one entry, by the loader of its request. Returns as `_ask_many` does."""

@@ -172,7 +172,7 @@ class TieredLookup:
         leads = True
         while found is None and leads and (look := self._looking.get(keys[0].entry)) is not None:
             turn: asyncio.Future[_Word] = asyncio.get_running_loop().create_future()
-            if type(look) is int:
+            if isinstance(look, int):
                 look = self._looking[keys[0].entry] = _Look(look)
             look.followers.append(turn)
             # 1. The leader's answer arrives. 2. A push invalidates the entry. 3. The follower's turn of the loop comes.

@@ -16,7 +16,7 @@ from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
 from alacena.engine.remote.redis.store_batches import MOST_GENERATIONS, MOST_TOGETHER
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -193,7 +193,8 @@ class Leases:
         batches: list[tuple[Sequence[int], Sequence[tuple[Generation, ...]]]] = []
         open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
         last: tuple[str, ...] | None = None
-        journal, depends = "", ()
+        depends: tuple[Generation, ...] = ()
+        journal = ""
         for index, one in enumerate(asked):
             # Entries of one type mostly have the very same names of generations: what they rest on is looked up once.
             if one.tags or one.key.generations is not last:
@@ -259,22 +260,7 @@ class Leases:
             terms.journal.nonce = terms.noted = state(name, terms.length)
             answering.expect_minted((terms.journal,), (name,), mint_name)
             said = dict(zip(generations, nonces, strict=True))
-            # One object for all that rest on the same, of which most are next to each other.
-            last: Sequence[Generation] | None = None
-            stamps: tuple[tuple[Generation, bytes], ...] = ()
-            permits: list[Permit] = []
-            journal, token, epoch = (terms.journal, terms.noted), terms.token, terms.epoch
-            given: list[bytes] = []
-            for one, own, lease, value, holder, left_ms, holds in zip(asked, depends, leases, *found, strict=True):
-                if own is not last:
-                    last, stamps = own, tuple([(g, said[g.name]) for g in own])
-                # Most often nothing is there, and the lease is given: what `_judge` would say of it, without the call.
-                if value is None and holder.startswith(token):
-                    given.append(lease)
-                    permits.append(Lease(one.key, holder, stamps, journal, terms.length, epoch, not holds))
-                else:
-                    permits.append(self._judge(node, answering, one, terms, stamps, value, holder, left_ms, holds))
-            answering.expect(*given)
+            permits = self._judge_all(node, answering, zip(asked, depends, leases, *found, strict=True), terms, said)
             # Last: the leases above carry the nonces as stamps. Forgotten before, they would be stamps of nothing.
             answering.unlearn((*generations.values(), terms.journal))
             for one, permit in zip(asked, permits, strict=True):
@@ -289,6 +275,41 @@ class Leases:
             len(asked), terms.token, self._lease_ms, mint, len(wide), NARROW_LIFE_MS, mint_name, *wanted,
         )  # fmt: skip
         return node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
+
+    def _judge_all(
+        self,
+        node: Node,
+        answering: Node,
+        answers: Iterable[tuple[Any, ...]],
+        terms: _Terms,
+        said: Mapping[str, bytes],
+    ) -> list[Permit]:
+        """Turns the server's answers into permits.
+
+        Args:
+            node: The server that was asked.
+            answering: The server that answered.
+            answers: For each entry: the request, its generations, the key of its lease, and what the server says of it.
+            terms: The terms on which the leases were asked for.
+            said: The nonces of generations, by name.
+        """
+        # One object for all that rest on the same, of which most are next to each other.
+        last: Sequence[Generation] | None = None
+        stamps: tuple[tuple[Generation, bytes], ...] = ()
+        permits: list[Permit] = []
+        given: list[bytes] = []
+        journal, token = (terms.journal, terms.noted), terms.token
+        for one, own, lease, value, holder, left_ms, holds in answers:
+            if own is not last:
+                last, stamps = own, tuple([(g, said[g.name]) for g in own])
+            # Most often nothing is there, and the lease is given: what `_judge` would say of it, without the call.
+            if value is None and holder.startswith(token):
+                given.append(lease)
+                permits.append(Lease(one.key, holder, stamps, journal, terms.length, terms.epoch, not holds))
+            else:
+                permits.append(self._judge(node, answering, one, terms, stamps, value, holder, left_ms, holds))
+        answering.expect(*given)
+        return permits
 
     def _judge(
         self,

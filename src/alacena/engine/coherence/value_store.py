@@ -176,7 +176,7 @@ class ValueStore:
             fresh_until,
             fresh_until + stale_for_s if stale_for_s else fresh_until,
             ground,
-            self._cost(load_s, usd),
+            self._cost(load_s, usd) if load_s or usd else _UNKNOWN_LOAD_S,
         )
 
     def keep_received(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError
 from alacena.engine.base.events import BackendFailed
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 _AT_ONCE_S = 0.005
+
+_get: Final[Any] = dict.get
 
 
 class _Word(Enum):
@@ -115,8 +117,9 @@ class TieredLookup:
         # All in one coroutine: each more, and each call, would be paid on every hit on the server.
         began, found, is_looking, is_answered = self._now(), None, False, False
         if keep:
-            # The more general keys count only if memory knows the first: mostly it does not.
-            if self._entries[keys[0].ident] is not None:
+            # The more general keys count only if memory knows the first: mostly it does not. Asked of the dict's own part
+            # by `dict`, because for what is missing the table's own `get` takes five times as long.
+            if _get(self._entries, keys[0].ident) is not None or self._entries.overflow:
                 found = self.in_memory(keys, began)
             if found is None and leads:
                 if keys[0].entry in self._looking:

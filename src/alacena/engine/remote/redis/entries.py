@@ -59,6 +59,7 @@ class Entries:
         self._glance, self._decode = codec.glance, codec.decode
         self._coherence = parts.coherence
         self._values = parts.values
+        self._keep = parts.values.keep
         self._now = parts.environment.now
         self._events = parts.events
         self._counts = parts.counts
@@ -208,7 +209,7 @@ class Entries:
         if keep:
             stale_for_s = (expires_ms - fresh_ms) / 1000
             # By position: names would be a tenth of the call, which each hit that is promoted makes.
-            self._values.keep(
+            self._keep(
                 key, value, payload, generations, nonces, fresh_for_s, stale_for_s, load_ms / 1000, policy, cost / _DOLLAR,
             )  # fmt: skip
             return Found(key, value, "redis", fresh_for_s, load_ms / 1000, generations, nonces)

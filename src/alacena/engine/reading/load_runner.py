@@ -86,20 +86,30 @@ class LoadRunner:
                 whose request names the loader. That gets the entry that is there as ``previous``, and the load ends with
                 its last caller.
         """
-        flights: list[Flight] = []
+        loads = self.register(wanted, loader)
+        if loads:
+            self.launch(loads, loader)
+        return [one.flight for one in loads]
+
+    def register(self, wanted: Sequence[tuple[Request, Found | None]], loader: BatchLoader | None) -> list[EntryLoad]:
+        """Returns some entries ready to be loaded, whose flights callers join from now on: it must be launched.
+
+        The arguments are as for :meth:`start`.
+        """
         loads: list[EntryLoad] = []
         for request, stale in wanted:
             entry, tags = request.key.entry, request.tags
             if stale is not None and loader is None:  # its loader may say that the previous value is still right
                 tags = tuple(dict.fromkeys((*tags, *stale.tags)))
             flight = self._flights.solo(entry) if request.alone else self._flights.register(entry)
-            flights.append(flight)
             loads.append(EntryLoad(request, flight, stale, tags))
-        if loads:
-            task = self._flights.start(flights, self._run(loads, loader))
-            if loader is None:
-                flights[0].task = task
-        return flights
+        return loads
+
+    def launch(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
+        """Runs the load of entries that are registered in a task."""
+        task = self._flights.start([one.flight for one in loads], self._run(loads, loader))
+        if loader is None:
+            loads[0].flight.task = task
 
     async def _run(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Runs a load to its end. However it ends, the callers are told and no lease is left."""

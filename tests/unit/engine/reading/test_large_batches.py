@@ -53,6 +53,70 @@ def test_a_large_batch_is_one_call_of_the_loader_and_is_stored(server: bool) -> 
     play(scenario, server=server, seeds=(1,))
 
 
+@pytest.mark.parametrize("server", [False, True])
+def test_large_batches_at_the_same_moment_load_each_entry_once(server: bool) -> None:
+    async def scenario(stage: Stage) -> None:
+        asked: list[str] = []
+
+        async def load(ids: Sequence[str]) -> dict[str, Any]:
+            asked.extend(ids)
+            await asyncio.sleep(0.5)
+            return {one: [one] for one in ids}
+
+        ids = ids_of(MANY)
+        wanted = [ids[:1_800], ids[400:], ids[5:10]]
+        found = await asyncio.gather(*(stage.cache.load_many("note", some, TENANT, load) for some in wanted))
+        assert found == [{one: [one] for one in some} for some in wanted]
+        assert sorted(asked) == sorted(ids)
+        await asyncio.sleep(2)
+        assert not any(stage.left_behind().values())
+
+    play(scenario, server=server)
+
+
+@pytest.mark.parametrize("portion", [1, 2, 3])
+@pytest.mark.parametrize("server", [False, True])
+def test_a_large_batch_whose_caller_leaves_while_it_is_begun_is_loaded_once_for_those_who_joined(
+    server: bool, portion: int
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        runner = stage.cache._open_parts().batches._runner
+        register, begun = runner.register, list[int]()
+        shop, ids = Shop(), ids_of(MANY)
+
+        def leave(*args: Any) -> Any:
+            begun.append(1)
+            if len(begun) == portion:
+                load.cancel()
+                joined.append(asyncio.create_task(stage.cache.load("note", ids[0], TENANT, lambda: "another")))
+            return register(*args)
+
+        joined: list[asyncio.Task[Any]] = []
+        runner.register = leave  # type: ignore[method-assign]
+        load = asyncio.create_task(stage.cache.load_many("note", ids, TENANT, shop.load))
+        await asyncio.wait([load])
+        assert load.cancelled()
+        assert await joined[0] == [ids[0]]
+        await asyncio.sleep(2)
+        assert shop.calls == 1
+        assert not any(stage.left_behind().values())
+
+    play(scenario, server=server)
+
+
+def test_a_large_batch_whose_loader_fails_fails_as_a_whole_and_leaves_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        async def fail(ids: Sequence[str]) -> dict[str, Any]:
+            raise LookupError(len(ids))
+
+        with pytest.raises(LookupError, match=str(MANY)):
+            await stage.cache.load_many("note", ids_of(MANY), TENANT, fail)
+        await asyncio.sleep(2)
+        assert not any(stage.left_behind().values())
+
+    play(scenario, server=True)
+
+
 async def test_without_a_server_all_is_in_memory_when_the_answer_is_there() -> None:
     async with Cache(Settings()) as cache:
         ids = ids_of(MANY)

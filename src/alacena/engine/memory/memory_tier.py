@@ -193,9 +193,7 @@ class MemoryTier:
         segment: TenantSegment | None = self._segments[ident[0]]
         if segment is None or segment.idle or not segment.count:
             segment = self._segment_of(ident[0])
-        tally = segment.tallies
-        if tally is None or tally.data_type != ident[1]:
-            tally = segment.tally_of(ident[1])
+        tally = segment.tally_of(ident[1])
         tally.entries += 1
         tally.bytes += entry.charge
         self._expiry.add(entry, entry.dead_after, now)

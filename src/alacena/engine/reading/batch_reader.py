@@ -11,7 +11,7 @@ from alacena.engine.base.remote_tier import Found, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import Request, reads_under_way
 from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, value_of
-from alacena.engine.reading.load_runner import cancel_all
+from alacena.engine.reading.outcomes import cancel_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,7 +125,7 @@ class BatchReader:
         behind: list[Wanted] = []
         for at in range(0, len(keys), MOST_AT_ONCE):
             if at:
-                await asyncio.sleep(0)  # memory may have answered without a turn of the loop
+                await asyncio.sleep(0)
             some = keys[at : at + MOST_AT_ONCE]
             hits = await self._tiers.find_many(some, batch.policy, keep=batch.keep)
             self._judge(batch, some, hits, answers, missing, behind)
@@ -151,7 +151,8 @@ class BatchReader:
     async def _wait_for_loads(self, missing: Sequence[Wanted], loader: BatchLoader) -> dict[bytes, Lookup[Any]]:
         """Returns the outcomes of :meth:`alacena.engine.reading.reader.Reader.wait_for_loads`, of many in portions.
 
-        Each portion joins and waits in a task of its own, so that the loop has turns in between. It is one load all the same.
+        Each portion joins and waits in a task of its own, so that the loop has turns in between. It is one load all the
+        same, and whatever one portion brings, the others are waited for.
         """
         if len(missing) <= MOST_AT_ONCE:
             return await self._reader.wait_for_loads(missing, partial(self._runner.start, loader=loader))
@@ -168,11 +169,9 @@ class BatchReader:
             finally:
                 # Also if the caller has left meanwhile: others may have joined what was registered.
                 load.launch()
-            # Whatever one portion brings, the others are waited for, as the entries of one are.
             await asyncio.wait(waits)
-        except BaseException:
-            cancel_all(waits)
-            raise
+        finally:
+            cancel_all([wait for wait in waits if not wait.done()])
         failed = [wait for wait in waits if wait.cancelled() or wait.exception() is not None]
         answers: dict[bytes, Lookup[Any]] = {}
         for wait in (*failed, *waits):
@@ -249,8 +248,7 @@ class _LoadInPortions:
         self._is_launched = False
 
     async def wait(self, wanted: Sequence[Wanted]) -> dict[bytes, Lookup[Any]]:
-        """Waits for the loads of one portion, which is registered in the first step."""
-        # Nothing is awaited between this line and `_start`: who waits for it wakes up later.
+        """Waits for the loads of one portion, which is registered in the first step: nothing is awaited before that."""
         self.registered.set()
         return await self._reader.wait_for_loads(wanted, self._start)
 

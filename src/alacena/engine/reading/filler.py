@@ -122,8 +122,10 @@ class Filler:
         return jitter(asked, ratio, self._environment.random())
 
     def _choose_lifetime(self, policy: Policy, ttl: TtlOrUnset) -> _Life:
-        """Returns the life of a value of a type, with the time to live asked for or the type's own."""
-        # The entries of a batch ask one after the other, and so do most loads of a type.
+        """Returns the life of a value of a type, with the time to live asked for or the type's own.
+
+        The last one is remembered: the entries of a batch ask one after the other.
+        """
         last_policy, last_ttl, chosen = self._chosen
         if policy is last_policy and ttl is last_ttl:
             return chosen

@@ -27,6 +27,7 @@ from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, align
 from alacena.engine.reading.fill_gatherer import FillGatherer
 from alacena.engine.reading.filler import Fill
 from alacena.engine.reading.lease_acquirer import EntryLoad, LeaseAcquirer
+from alacena.engine.reading.outcomes import cancel_all, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -243,7 +244,7 @@ class LoadRunner:
         landing = zip(loads, values, contexts, strict=True)
         try:
             for at in range(0, len(loads), _PORTION):
-                if at or len(loads) > MOST_AT_ONCE:  # the loader's own step was long enough
+                if at or len(loads) > MOST_AT_ONCE:
                     await asyncio.sleep(0)
                 some = [self._deliver(*each, load_s) for each in islice(landing, _PORTION)]
                 if self._is_here:
@@ -254,7 +255,6 @@ class LoadRunner:
             while fills:
                 storing = self._flights.own(self._filler.fill_many(fills[:MOST_AT_ONCE]))
                 fills = fills[MOST_AT_ONCE:]
-                # Not `await storing`, which would pass a cancellation of this task on to it.
                 await asyncio.wait([storing])
         except BaseException:
             self._filler.give_up(fills)
@@ -288,7 +288,6 @@ class LoadRunner:
         flights = [one.flight for one in loads]
         values, load_s = await self._call_source(keys, loads[0].request.policy, flights, ask, shared, loader)
         share, tags = 1 / len(loads), (*shared.tags, *shared.reads.tags())
-        # Made one by one as the values are delivered, which happens in portions.
         contexts = (shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads)
         return values, contexts, load_s * share
 
@@ -478,21 +477,3 @@ def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, fligh
     previous = stale if stale is None or lease is None else lease.previous
     if previous is not None and previous.value is not NOT_FOUND and previous.stands and flight.joinable:
         context.previous, context.previous_tags = previous.value, previous.tags
-
-
-def cancel_all(works: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels works whose outcomes are not waited for."""
-    for work in works:
-        work.cancel()
-        work.add_done_callback(consume)
-
-
-def consume(work: asyncio.Future[Any]) -> None:
-    """Takes note of a failure that may have no waiting caller, so that asyncio does not report it as never retrieved."""
-    if not work.cancelled() and work.exception() is not None:
-        _log.info("a load that a caller may have waited for failed: %r", work.exception())
-
-
-def error_of(work: asyncio.Future[Any]) -> BaseException | None:
-    """Returns how a call that is done has failed. One that its own loader cancelled counts, too."""
-    return asyncio.CancelledError() if work.cancelled() else work.exception()

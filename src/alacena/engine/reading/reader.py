@@ -16,7 +16,7 @@ from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
 from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decide, may_stand_in, patience_s, stand_in
-from alacena.engine.reading.load_runner import consume
+from alacena.engine.reading.outcomes import consume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -304,7 +304,7 @@ class Reader:
             await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
         else:
             for outcome in outcomes:
-                if not outcome.done():  # of a batch most are, once the first is
+                if not outcome.done():
                     with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
                         await outcome
         return {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)

@@ -117,8 +117,7 @@ class TieredLookup:
         # All in one coroutine: each more, and each call, would be paid on every hit on the server.
         began, found, is_looking, is_answered = self._now(), None, False, False
         if keep:
-            # The more general keys count only if memory knows the first: mostly it does not. Asked of the dict's own part
-            # by `dict`, because for what is missing the table's own `get` takes five times as long.
+            # By `dict`, because for a key that is missing the table's own `get` takes five times as long.
             if _get(self._entries, keys[0].ident) is not None or self._entries.overflow:
                 found = self.in_memory(keys, began)
             if found is None and leads:

@@ -79,6 +79,8 @@ class ValueStore:
         # One bound method for all slots: made for each, it would take a tenth of what a slot does.
         self._decode = codec.decode
         self._environment = environment
+        self._now = environment.now
+        self._put = memory.put
         self._grounds: dict[_Generations, tuple[_Generations, _Stamps]] = {}
         self._instants: dict[float, float] = {}
         self._costs: dict[float, float] = {}
@@ -113,10 +115,12 @@ class ValueStore:
             usd: The price of its load, in dollars: with the time, that is what its place in memory is worth.
             policy: Whether it may be shared.
         """
-        now = self._environment.now()
-        ground = self._ground(generations, stamps)
+        now = self._now()
+        ground = self._grounds.get(generations)
+        if ground is None or ground[1] != stamps:
+            ground = self._ground(generations, stamps)
         entry = self._make_entry(key, value, payload, ground, now, fresh_for_s, stale_for_s, load_s, usd, policy)
-        return self.memory.put(entry, now)
+        return self._put(entry, now)
 
     def keep_new(
         self,

@@ -87,8 +87,7 @@ class LoadRunner:
                 whose request names the loader. That gets the entry that is there as ``previous``, and the load ends with
                 its last caller.
         """
-        loads = self.register(wanted, loader)
-        if loads:
+        if loads := self.register(wanted, loader):
             self.launch(loads, loader)
         return [one.flight for one in loads]
 
@@ -130,6 +129,8 @@ class LoadRunner:
         for at in range(0, len(loads), MOST_AT_ONCE):
             await self._leases.ask(loads[at : at + MOST_AT_ONCE])
         mine, theirs = self._sort(loads)
+        if len(loads) > MOST_AT_ONCE:
+            await asyncio.sleep(0)
         if not theirs:
             await self._call(mine, loader)
         elif len(loads) == 1:
@@ -246,11 +247,10 @@ class LoadRunner:
             for at in range(0, len(loads), _PORTION):
                 if at or len(loads) > MOST_AT_ONCE:
                     await asyncio.sleep(0)
-                some = [self._deliver(*each, load_s) for each in islice(landing, _PORTION)]
+                fills += [self._deliver(*each, load_s) for each in islice(landing, _PORTION)]
                 if self._is_here:
-                    await self._filler.fill_many(some)
-                else:
-                    fills += some
+                    await self._filler.fill_many(fills)
+                    fills = []
             await asyncio.sleep(0)
             while fills:
                 storing = self._flights.own(self._filler.fill_many(fills[:MOST_AT_ONCE]))

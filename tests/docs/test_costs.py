@@ -202,7 +202,7 @@ CASES = {
     "peek_many": Case(Cache.peek_many, "at most 1 round trip a node", 1, lambda c, n: c.peek_many("document", MANY, T)),
     "load_many": Case(
         (Cache.load_many, Tenant.load_many),
-        f"{ONE} a node for the hits; one more, and one loader call",
+        f"{ONE} a node for each 1,000 ids; one more for each 1,000 misses, and one loader call",
         2,
         lambda c, n: c.load_many("document", [n, "far"], T, load_each),
         1,

@@ -22,7 +22,7 @@ from alacena.engine.base.scope import Scope, identifier, make_scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.base.surroundings import outside
 from alacena.engine.loading.load import in_source
-from alacena.engine.reading.load_runner import consume
+from alacena.engine.reading.outcomes import consume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.arguments import check_callable, check_values
 from alacena.engine.base.keys import collapse, name_tags
@@ -12,21 +12,18 @@ from alacena.engine.base.lineage import tags_of_each
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import make_scope
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
-from alacena.engine.reading.batch_alignment import as_asked, distinct
+from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, as_asked, distinct
 from alacena.engine.reading.batch_reader import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from alacena.engine.api.assembly import Parts
-    from alacena.engine.base.keys import DocumentId
+    from alacena.engine.base.keys import DocumentId, EntryKey
     from alacena.engine.base.lineage import DocumentsById
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope
     from alacena.engine.reading.batch_alignment import BatchLoader
-
-_PORTION: Final = 1_000
-"""Entries that are looked up in one turn of the loop: more would hold it up."""
 
 
 class ManyVerbs(ABC):
@@ -61,10 +58,10 @@ class ManyVerbs(ABC):
         parts = self._open_parts()
         scope, ids, policy = make_scope(tenant_id), distinct(resource_ids), self.policy(data_type)
         found: dict[str, Any] = {}
-        for at in range(0, len(ids) or 1, _PORTION):  # once even for no ids: their type is checked there
+        for at in range(0, len(ids) or 1, MOST_AT_ONCE):  # once even for no ids: their type is checked there
             if at:
                 await asyncio.sleep(0)
-            some = ids[at : at + _PORTION]
+            some = ids[at : at + MOST_AT_ONCE]
             keys = parts.keys.many(data_type, some, scope)
             values = await parts.batches.look(keys, policy, use_memory=use_memory, is_last=is_last)
             found |= {i: value for i, value in zip(some, values, strict=True) if value is not MISSING}
@@ -105,16 +102,21 @@ class ManyVerbs(ABC):
                 some that it was asked for.
             Exception: The loader's own, as they are. Values loaded before are stored.
 
-        Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses. Most of a large batch is
-            stored behind the answer: until then a look finds nothing, and a load waits for the value in place of asking
-            the source again.
+        Cost: 1 round trip a node for each 1,000 ids; one more for each 1,000 misses, and one loader call for all. Most of a
+            large batch is stored behind the answer: until then a look finds nothing, and a load waits for the value in
+            place of asking the source again.
         Cancellation: the load is finished and stored: it is paid for.
         """
         parts, ttl = self._open_parts(), check_ttl(ttl)
         check_callable(loader, "loader", "async def loader(ids)")
         scope, ids = make_scope(tenant_id), distinct(resource_ids)
+        keys: list[EntryKey] = []
+        for at in range(0, len(ids) or 1, MOST_AT_ONCE):  # once even for no ids: their type is checked there
+            if at:
+                await asyncio.sleep(0)
+            keys += parts.keys.many(data_type, ids[at : at + MOST_AT_ONCE], scope)
         batch = Batch(
-            keys=parts.keys.many(data_type, ids, scope),
+            keys=keys,
             loader=as_asked(loader, ids),
             policy=self.policy(data_type),
             ttl=ttl,

@@ -248,7 +248,7 @@ class Tenant:
             ValueError: The loader returned values that cannot be told apart, or named other ids.
             Exception: The loader's own, as they are. Values loaded before are stored.
 
-        Cost: 1 round trip a node for the hits; one more, and one loader call, for the misses.
+        Cost: 1 round trip a node for each 1,000 ids; one more for each 1,000 misses, and one loader call for all.
         Cancellation: the load is finished and stored: it is paid for.
         """
         return await self._cache.load_many(

@@ -149,7 +149,7 @@ class Unsettled:
     unknown: list[Generation]
 
 
-class Lease(msgspec.Struct, eq=False):
+class Lease(msgspec.Struct, eq=False, gc=False):
     """The permission to fill one entry once.
 
     Attributes:
@@ -228,7 +228,7 @@ Permit: TypeAlias = Lease | Found | Held
 """What is answered to the question for a lease."""
 
 
-class LeaseRequest(msgspec.Struct, frozen=True, eq=False):
+class LeaseRequest(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One of the leases that are asked for at once.
 
     Attributes:
@@ -244,7 +244,7 @@ class LeaseRequest(msgspec.Struct, frozen=True, eq=False):
     force: bool = False
 
 
-class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class NewEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """A value on its way to the tiers.
 
     Attributes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from alacena.engine.base.lineage import UNDER_WAY
 from alacena.engine.base.remote_tier import MISSING, Found, Nothing
 from alacena.engine.codec import is_immutable, size_of
+from alacena.engine.codec.arrays import is_array
 from alacena.engine.loading.load import LOAD
 from alacena.engine.memory import SLOT_BYTES, UNGROUNDED, MemoryEntry
 
@@ -78,6 +79,8 @@ class ValueStore:
         # One bound method for all slots: made for each, it would take a tenth of what a slot does.
         self._decode = codec.decode
         self._environment = environment
+        self._now = environment.now
+        self._put = memory.put
         self._grounds: dict[_Generations, tuple[_Generations, _Stamps]] = {}
         self._instants: dict[float, float] = {}
         self._costs: dict[float, float] = {}
@@ -89,7 +92,6 @@ class ValueStore:
         payload: bytes | memoryview | None,
         generations: tuple[Generation, ...],
         stamps: tuple[bytes, ...],
-        *,
         fresh_for_s: float,
         stale_for_s: float,
         load_s: float,
@@ -113,10 +115,12 @@ class ValueStore:
             usd: The price of its load, in dollars: with the time, that is what its place in memory is worth.
             policy: Whether it may be shared.
         """
-        now = self._environment.now()
-        ground = self._ground(generations, stamps)
+        now = self._now()
+        ground = self._grounds.get(generations)
+        if ground is None or ground[1] != stamps:
+            ground = self._ground(generations, stamps)
         entry = self._make_entry(key, value, payload, ground, now, fresh_for_s, stale_for_s, load_s, usd, policy)
-        return self.memory.put(entry, now)
+        return self._put(entry, now)
 
     def keep_new(
         self,
@@ -176,7 +180,7 @@ class ValueStore:
             fresh_until,
             fresh_until + stale_for_s if stale_for_s else fresh_until,
             ground,
-            self._cost(load_s, usd),
+            self._cost(load_s, usd) if load_s or usd else _UNKNOWN_LOAD_S,
         )
 
     def keep_received(
@@ -235,13 +239,16 @@ class ValueStore:
         # The copy lets go of the entry on which the payload may be a view.
         if kind is dict and payload is not None and not policy.shared:
             return bytes(payload), self._decode
-        is_array = hasattr(value, "__array_interface__")
+        if type(payload) is bytes and is_array(value):
+            # The bytes are this entry's own: the array over them is read-only, and what the caller has is not looked at.
+            return self._codec.decode(payload), None
+        shows_buffer = hasattr(value, "__array_interface__")
         as_it_is = policy.shared or is_immutable(value)
-        if as_it_is and not (is_array and _holds_more_than_it_shows(value)):
+        if as_it_is and not (shows_buffer and _holds_more_than_it_shows(value)):
             return value, None
         encoded = bytes(payload) if payload is not None else self._codec.encode(value)
         # An array that can be written to, or shows a part of a larger one, becomes a read-only copy for all readers.
-        return (self._codec.decode(encoded), None) if is_array or policy.shared else (encoded, self._decode)
+        return (self._codec.decode(encoded), None) if shows_buffer or policy.shared else (encoded, self._decode)
 
     def _ground(self, generations: _Generations, stamps: _Stamps) -> tuple[_Generations, _Stamps]:
         """Returns the pair of an earlier entry, if there was one: the entries of a type mostly stand on the same ground."""

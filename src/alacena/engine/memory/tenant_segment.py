@@ -116,12 +116,18 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         if self._events >= _EVENTS_PER_HALVING * capacity:
             self._events = 0
             self._epoch = self._epoch + 1 & _AGES
-        self._greet(entry)
+        if self._history.entries:
+            self._greet(entry)
+        else:
+            entry.seen, entry.since, entry.uses = entry.hits, self._stamp, self._epoch << 4 | 1
         self._newest = entry
         self._young.push(entry)
         # As long as nothing has to give, nothing tells what another border would save: the dial stands still.
         if pressure < 1.0:
-            self._spread(self.bytes / pressure)
+            room = self.bytes / pressure
+            # Until the window is full there is nothing to spread, and most newcomers come before that.
+            if self._old.count or self._young.bytes > self._dial.ratio * room * (1.0 - TAIL_RATIO):
+                self._spread(room)
             return
         self._shift(self._dial.ratio * self.bytes / pressure)
         if self.put_count >= self._turn_at:

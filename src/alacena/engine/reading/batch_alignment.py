@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BatchLoader: TypeAlias = "Callable[[list[str]], Awaitable[Mapping[str, Any] | Sequence[Any]]]"
 """Gets many values from the source: a mapping by id, or a sequence in the order of the ids it was given."""
 
+MOST_AT_ONCE: Final = 1_000
+"""Entries of a batch that take a step together, such as a look-up: more would hold the loop up."""
+
 _REMEDY: Final = (
     "return a mapping by id, or one value for each id in their order, None for what the source does not have"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -9,17 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.engine.base.remote_tier import Found, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import Request, reads_under_way
-from alacena.engine.reading.batch_alignment import value_of
+from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, value_of
+from alacena.engine.reading.outcomes import cancel_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.policy import Policy
-    from alacena.engine.loading.single_flight import SingleFlight
+    from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.reading.batch_alignment import BatchLoader
     from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
+    from alacena.engine.reading.lease_acquirer import EntryLoad
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.reader import Reader, Wanted
     from alacena.engine.reading.tiered_lookup import TieredLookup
@@ -116,18 +119,24 @@ class BatchReader:
         started = self._environment.now()
         unique = {key.entry: key for key in batch.keys}
         keys = list(unique.values())
-        found = await self._tiers.find_many(keys, batch.policy, keep=batch.keep)
+        found: list[Found | None] = []
         answers: dict[bytes, Lookup[Any]] = {}
         missing: list[Wanted] = []
         behind: list[Wanted] = []
-        self._judge(batch, keys, found, answers, missing, behind)
+        for at in range(0, len(keys), MOST_AT_ONCE):
+            if at:
+                await asyncio.sleep(0)
+            some = keys[at : at + MOST_AT_ONCE]
+            hits = await self._tiers.find_many(some, batch.policy, keep=batch.keep)
+            self._judge(batch, some, hits, answers, missing, behind)
+            found += hits
         if behind:
             # Not `find_flight`: nobody joins a renewal behind, and past memory it would not see the one under way.
             self._runner.start([one for one in behind if self._flights.get(one[0].key.entry) is None], batch.loader)
         # All before any of them is loaded: a refusal would leave the loads of the others without a caller.
         for request, _ in missing:
             self._reader.admit(request.key, batch.policy)
-        answers |= await self._reader.wait_for_loads(missing, partial(self._runner.start, loader=batch.loader))
+        answers |= await self._wait_for_loads(missing, batch.loader)
         outcomes = [answers.get(entry) or hit for entry, hit in zip(unique, found, strict=True)]
         self._reader.report(
             ((key, self._report(outcome)) for key, outcome in zip(keys, outcomes, strict=True)), started
@@ -138,6 +147,36 @@ class BatchReader:
             return values
         by_entry = dict(zip(unique, values, strict=True))
         return [by_entry[key.entry] for key in batch.keys]
+
+    async def _wait_for_loads(self, missing: Sequence[Wanted], loader: BatchLoader) -> dict[bytes, Lookup[Any]]:
+        """Returns the outcomes of :meth:`alacena.engine.reading.reader.Reader.wait_for_loads`, of many in portions.
+
+        Each portion joins and waits in a task of its own, so that the loop has turns in between. It is one load all the
+        same, and whatever one portion brings, the others are waited for.
+        """
+        if len(missing) <= MOST_AT_ONCE:
+            return await self._reader.wait_for_loads(missing, partial(self._runner.start, loader=loader))
+        load = _LoadInPortions(self._reader, self._runner, loader)
+        waits: list[asyncio.Task[dict[bytes, Lookup[Any]]]] = []
+        try:
+            try:
+                for at in range(0, len(missing), MOST_AT_ONCE):
+                    some = missing[at : at + MOST_AT_ONCE]
+                    waits.append(asyncio.create_task(load.wait(some)))
+                    # What is registered after the launch would be another call of the loader.
+                    await load.registered.wait()
+                    load.registered.clear()
+            finally:
+                # Also if the caller has left meanwhile: others may have joined what was registered.
+                load.launch()
+            await asyncio.wait(waits)
+        finally:
+            cancel_all([wait for wait in waits if not wait.done()])
+        failed = [wait for wait in waits if wait.cancelled() or wait.exception() is not None]
+        answers: dict[bytes, Lookup[Any]] = {}
+        for wait in (*failed, *waits):
+            answers |= wait.result()
+        return answers
 
     def _judge(
         self,
@@ -186,6 +225,46 @@ class BatchReader:
         """Returns the look-up that a read's event is made from."""
         assert outcome is not None
         return self._filler.answer_with(outcome) if isinstance(outcome, Found) else outcome
+
+
+class _LoadInPortions:
+    """One load of many entries, which are registered some at a time.
+
+    Args:
+        reader: Waits for it.
+        runner: Runs it.
+        loader: Asks the source for all of them.
+
+    Attributes:
+        registered: Set when one more portion is registered.
+    """
+
+    def __init__(self, reader: Reader, runner: LoadRunner, loader: BatchLoader) -> None:
+        self.registered = asyncio.Event()
+        self._reader = reader
+        self._runner = runner
+        self._loader = loader
+        self._loads: list[EntryLoad] = []
+        self._is_launched = False
+
+    async def wait(self, wanted: Sequence[Wanted]) -> dict[bytes, Lookup[Any]]:
+        """Waits for the loads of one portion, which is registered in the first step: nothing is awaited before that."""
+        self.registered.set()
+        return await self._reader.wait_for_loads(wanted, self._start)
+
+    def _start(self, wanted: Sequence[Wanted]) -> list[Flight]:
+        """Registers more entries; of those that are asked for again when it runs already, it starts another load."""
+        if self._is_launched:
+            return self._runner.start(wanted, self._loader)
+        loads = self._runner.register(wanted, self._loader)
+        self._loads += loads
+        return [one.flight for one in loads]
+
+    def launch(self) -> None:
+        """Runs it."""
+        self._is_launched = True
+        if self._loads:
+            self._runner.launch(self._loads, self._loader)
 
 
 async def _never(_: object) -> None:

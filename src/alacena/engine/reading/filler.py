@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from msgspec import structs
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("alacena")
 
+_Life: TypeAlias = tuple[float | None, float, float]
+"""Seconds that a value is fresh, the part of them that may be taken off, and seconds that it is kept after that."""
+
 
 class Filler:
     """Turns values into new entries and answers, and redeems leases.
@@ -48,6 +51,7 @@ class Filler:
         self._counts = common.counts
         self._environment = common.environment
         self._jitter_ratio = common.settings.ttl_jitter_ratio
+        self._chosen: tuple[Policy | None, TtlOrUnset, _Life] = (None, UNSET, (None, 0.0, 0.0))
         self._told: set[str] = set()
 
     def new_entry(
@@ -72,11 +76,12 @@ class Filler:
         if payload is not None and policy.shared and not is_immutable(value):
             # What memory hands to everybody must be what the server has, whatever the caller does with its own.
             value = self._codec.decode(payload)
+        asked, ratio, stale_for_s = self._choose_lifetime(policy, ttl)
         return NewEntry(
             value=value,
             payload=payload,
-            fresh_for_s=self.lifetime(policy, ttl),
-            stale_for_s=min(policy.stale_s, _LONGEST_S),
+            fresh_for_s=jitter(asked, ratio, self._environment.random()),
+            stale_for_s=stale_for_s,
             tags=tuple(dict.fromkeys(tags)) if len(tags) > 1 else tags,
             load_s=load_s,
             usd=usd,
@@ -91,9 +96,8 @@ class Filler:
         Raises:
             EncodeError: One of them cannot be stored.
         """
-        asked, ratio = self._choose_lifetime(policy, ttl)
-        stale_for_s, is_shared = min(policy.stale_s, _LONGEST_S), policy.shared
-        random = self._environment.random
+        asked, ratio, stale_for_s = self._choose_lifetime(policy, ttl)
+        is_shared, random = policy.shared, self._environment.random
         made = []
         for value, own, payload in zip(values, tags, self._codec.encode_unsure(values), strict=True):
             kept = value
@@ -114,15 +118,27 @@ class Filler:
 
     def lifetime(self, policy: Policy, ttl: TtlOrUnset) -> float | None:
         """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
-        asked, ratio = self._choose_lifetime(policy, ttl)
+        asked, ratio, _ = self._choose_lifetime(policy, ttl)
         return jitter(asked, ratio, self._environment.random())
 
-    def _choose_lifetime(self, policy: Policy, ttl: TtlOrUnset) -> tuple[float | None, float]:
-        """Returns the time asked for, or the type's own, and the part of it that may be taken off."""
+    def _choose_lifetime(self, policy: Policy, ttl: TtlOrUnset) -> _Life:
+        """Returns the life of a value of a type, with the time to live asked for or the type's own.
+
+        The last one is remembered: the entries of a batch ask one after the other.
+        """
+        last_policy, last_ttl, chosen = self._chosen
+        if policy is last_policy and ttl is last_ttl:
+            return chosen
+        chosen = self._work_out_lifetime(policy, ttl)
+        self._chosen = policy, ttl, chosen
+        return chosen
+
+    def _work_out_lifetime(self, policy: Policy, ttl: TtlOrUnset) -> _Life:
+        stale_for_s = min(policy.stale_s, _LONGEST_S)
         asked = policy.ttl_s if ttl is UNSET else seconds(ttl)
         if asked is not None and asked > _LONGEST_S:
-            return _LONGEST_S, 0.0
-        return asked, self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio
+            return _LONGEST_S, 0.0, stale_for_s
+        return asked, self._jitter_ratio if policy.jitter_ratio is None else policy.jitter_ratio, stale_for_s
 
     def evaluate(
         self, request: Request, context: LoadContext, value: Any, load_s: float, lease: Lease | None, *, replaces: bool

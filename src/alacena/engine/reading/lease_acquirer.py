@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
 
-class EntryLoad(msgspec.Struct, eq=False):
+class EntryLoad(msgspec.Struct, eq=False, gc=False):
     """One entry of a load.
 
     Attributes:

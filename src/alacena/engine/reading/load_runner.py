@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import (
@@ -22,10 +23,11 @@ from alacena.engine.loading.load_timers import HardTimeouts, Renewals
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.single_flight import ClaimLeftError, describe_end, is_ended, is_order
 from alacena.engine.loading.source_backoff import read_pause
-from alacena.engine.reading.batch_alignment import align
+from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, align
 from alacena.engine.reading.fill_gatherer import FillGatherer
 from alacena.engine.reading.filler import Fill
 from alacena.engine.reading.lease_acquirer import EntryLoad, LeaseAcquirer
+from alacena.engine.reading.outcomes import cancel_all, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -85,20 +87,29 @@ class LoadRunner:
                 whose request names the loader. That gets the entry that is there as ``previous``, and the load ends with
                 its last caller.
         """
-        flights: list[Flight] = []
+        if loads := self.register(wanted, loader):
+            self.launch(loads, loader)
+        return [one.flight for one in loads]
+
+    def register(self, wanted: Sequence[tuple[Request, Found | None]], loader: BatchLoader | None) -> list[EntryLoad]:
+        """Returns some entries ready to be loaded, whose flights callers join from now on: it must be launched.
+
+        The arguments are as for :meth:`start`.
+        """
         loads: list[EntryLoad] = []
         for request, stale in wanted:
             entry, tags = request.key.entry, request.tags
             if stale is not None and loader is None:  # its loader may say that the previous value is still right
                 tags = tuple(dict.fromkeys((*tags, *stale.tags)))
             flight = self._flights.solo(entry) if request.alone else self._flights.register(entry)
-            flights.append(flight)
             loads.append(EntryLoad(request, flight, stale, tags))
-        if loads:
-            task = self._flights.start(flights, self._run(loads, loader))
-            if loader is None:
-                flights[0].task = task
-        return flights
+        return loads
+
+    def launch(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
+        """Runs the load of entries that are registered in a task."""
+        task = self._flights.start([one.flight for one in loads], self._run(loads, loader))
+        if loader is None:
+            loads[0].flight.task = task
 
     async def _run(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Runs a load to its end. However it ends, the callers are told and no lease is left."""
@@ -115,8 +126,11 @@ class LoadRunner:
                 self._leases.give_back(one)
 
     async def _load(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        await self._leases.ask(loads)
+        for at in range(0, len(loads), MOST_AT_ONCE):
+            await self._leases.ask(loads[at : at + MOST_AT_ONCE])
         mine, theirs = self._sort(loads)
+        if len(loads) > MOST_AT_ONCE:
+            await asyncio.sleep(0)
         if not theirs:
             await self._call(mine, loader)
         elif len(loads) == 1:
@@ -191,9 +205,12 @@ class LoadRunner:
         await self._land(loads, *loaded)
 
     async def _land(
-        self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Sequence[LoadContext], load_s: float
+        self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Iterable[LoadContext], load_s: float
     ) -> None:
         """Answers the callers, and then stores the values."""
+        if len(loads) > _PORTION:
+            await self._land_in_portions(loads, values, contexts, load_s)
+            return
         fills: list[Fill] = []
         gathered = storing = None
         # Several fills leave together in the next step, before the callers wake up: what these ask the server for next
@@ -216,6 +233,33 @@ class LoadRunner:
             for one, is_stored in zip(loads, await self._filler.fill_many(fills), strict=True):
                 one.flight.stored = is_stored
 
+    async def _land_in_portions(
+        self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Iterable[LoadContext], load_s: float
+    ) -> None:
+        """Answers the callers of many entries, some in each turn of the loop, and then stores the values.
+
+        The callers wake up first: what follows the first portion of the fills leaves behind them in any case. Without a
+        server each portion is stored in the step in which its callers are answered.
+        """
+        fills: list[Fill] = []
+        landing = zip(loads, values, contexts, strict=True)
+        try:
+            for at in range(0, len(loads), _PORTION):
+                if at or len(loads) > MOST_AT_ONCE:
+                    await asyncio.sleep(0)
+                fills += [self._deliver(*each, load_s) for each in islice(landing, _PORTION)]
+                if self._is_here:
+                    await self._filler.fill_many(fills)
+                    fills = []
+            await asyncio.sleep(0)
+            while fills:
+                storing = self._flights.own(self._filler.fill_many(fills[:MOST_AT_ONCE]))
+                fills = fills[MOST_AT_ONCE:]
+                await asyncio.wait([storing])
+        except BaseException:
+            self._filler.give_up(fills)
+            raise
+
     async def _ask_one(self, one: EntryLoad) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
         """Asks the source of one entry, by the loader of its request. Returns as `_ask_many` does."""
         request, flight = one.request, one.flight
@@ -229,7 +273,7 @@ class LoadRunner:
 
     async def _ask_many(
         self, loads: Sequence[EntryLoad], loader: BatchLoader
-    ) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
+    ) -> tuple[Sequence[Any], Iterable[LoadContext], float]:
         """Asks the source of many entries at once. Returns their values, the context of each, and the seconds for each."""
         keys = [one.request.key for one in loads]
         ids = [key.resource_id for key in keys]
@@ -244,7 +288,7 @@ class LoadRunner:
         flights = [one.flight for one in loads]
         values, load_s = await self._call_source(keys, loads[0].request.policy, flights, ask, shared, loader)
         share, tags = 1 / len(loads), (*shared.tags, *shared.reads.tags())
-        contexts = [shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads]
+        contexts = (shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads)
         return values, contexts, load_s * share
 
     def _deliver(self, one: EntryLoad, value: Any, context: LoadContext, load_s: float) -> Fill:
@@ -401,6 +445,9 @@ class LoadRunner:
 
 _MOST_SAID: Final = 1_000
 
+_PORTION: Final = 250
+"""Values that are delivered in one turn of the loop: to encode them takes microseconds each, and more of a large one."""
+
 _NOT_THE_SOURCES: Final = (
     CircularLoadError,
     LoadCancelledError,
@@ -430,21 +477,3 @@ def _offer(context: LoadContext, stale: Found | None, lease: Lease | None, fligh
     previous = stale if stale is None or lease is None else lease.previous
     if previous is not None and previous.value is not NOT_FOUND and previous.stands and flight.joinable:
         context.previous, context.previous_tags = previous.value, previous.tags
-
-
-def cancel_all(works: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels works whose outcomes are not waited for."""
-    for work in works:
-        work.cancel()
-        work.add_done_callback(consume)
-
-
-def consume(work: asyncio.Future[Any]) -> None:
-    """Takes note of a failure that may have no waiting caller, so that asyncio does not report it as never retrieved."""
-    if not work.cancelled() and work.exception() is not None:
-        _log.info("a load that a caller may have waited for failed: %r", work.exception())
-
-
-def error_of(work: asyncio.Future[Any]) -> BaseException | None:
-    """Returns how a call that is done has failed. One that its own loader cancelled counts, too."""
-    return asyncio.CancelledError() if work.cancelled() else work.exception()

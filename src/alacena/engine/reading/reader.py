@@ -15,7 +15,7 @@ from alacena.engine.base.events import LookupFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
-from alacena.engine.reading.load_runner import consume
+from alacena.engine.reading.outcomes import consume
 from alacena.engine.reading.read_decision import (
     RENEWING,
     STALE,
@@ -312,8 +312,9 @@ class Reader:
             await asyncio.wait(outcomes, timeout=patience_s(flights, policy, self._environment.now()))
         else:
             for outcome in outcomes:
-                with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
-                    await outcome
+                if not outcome.done():
+                    with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
+                        await outcome
         return {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
 
     async def _take(
@@ -328,7 +329,7 @@ class Reader:
             if request.key.entry in answers:
                 continue
             try:
-                answers[request.key.entry] = await outcome
+                answers[request.key.entry] = outcome.result() if outcome.done() else await outcome
             except ClaimLeftError:
                 # 1. Several callers wait for a claim, whose block ends without a value.
                 # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.

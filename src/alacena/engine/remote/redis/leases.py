@@ -16,7 +16,7 @@ from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
 from alacena.engine.remote.redis.store_batches import MOST_GENERATIONS, MOST_TOGETHER
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -169,12 +169,18 @@ class Leases:
         timeout_s = self._budget_s * (1 + (len(asked) - 1) / 100)
         if len(batches) == 1:
             return await self._ask_batch(asked, batches[0][1], timeout_s)
-        calls = [
-            self._ask_batch([asked[index] for index in indexes], depends, timeout_s) for indexes, depends in batches
-        ]
+        calls: list[asyncio.Task[Sequence[Permit | BackendError]]] = []
         answers: dict[int, Permit | BackendError] = {}
-        for (indexes, _), found in zip(batches, await asyncio.gather(*calls), strict=True):
-            answers.update(zip(indexes, found, strict=True))
+        try:
+            for indexes, depends in batches:
+                some = [asked[index] for index in indexes]
+                calls.append(asyncio.create_task(self._ask_batch(some, depends, timeout_s)))
+                await asyncio.sleep(0)  # It leaves now; the server is at work while the next ones are written.
+            for (indexes, _), call in zip(batches, calls, strict=True):
+                answers.update(zip(indexes, await call, strict=True))
+        finally:
+            for call in calls:
+                call.cancel()
         return [answers[index] for index in range(len(asked))]
 
     def _batches(self, asked: Sequence[LeaseRequest]) -> list[tuple[Sequence[int], Sequence[tuple[Generation, ...]]]]:
@@ -186,8 +192,14 @@ class Leases:
             return [((0,), (self._depends(asked[0]),))]
         batches: list[tuple[Sequence[int], Sequence[tuple[Generation, ...]]]] = []
         open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
+        last: tuple[str, ...] | None = None
+        depends: tuple[Generation, ...] = ()
+        journal = ""
         for index, one in enumerate(asked):
-            journal, depends = one.key.journal, self._depends(one)
+            # Entries of one type mostly have the very same names of generations: what they rest on is looked up once.
+            if one.tags or one.key.generations is not last:
+                journal, depends = one.key.journal, self._depends(one)
+                last = None if one.tags else one.key.generations
             indexes, groups, entries = open_.get(journal) or open_.setdefault(journal, ([], [], set()))
             generations = sum(map(len, groups)) + len(depends) if len(depends) > 2 else 0
             if len(indexes) >= MOST_TOGETHER or generations > MOST_GENERATIONS or one.key.entry in entries:
@@ -248,26 +260,56 @@ class Leases:
             terms.journal.nonce = terms.noted = state(name, terms.length)
             answering.expect_minted((terms.journal,), (name,), mint_name)
             said = dict(zip(generations, nonces, strict=True))
-            # One object for all that rest on the same, of which most are next to each other.
-            last: Sequence[Generation] | None = None
-            stamps: tuple[tuple[Generation, bytes], ...] = ()
-            permits: list[Permit] = []
-            for one, own, *there in zip(asked, depends, *found, strict=True):
-                if own is not last:
-                    last, stamps = own, tuple([(g, said[g.name]) for g in own])
-                permits.append(self._judge(node, answering, one, terms, stamps, *there))
+            permits = self._judge_all(node, answering, zip(asked, depends, leases, *found, strict=True), terms, said)
             # Last: the leases above carry the nonces as stamps. Forgotten before, they would be stamps of nothing.
             answering.unlearn((*generations.values(), terms.journal))
             for one, permit in zip(asked, permits, strict=True):
                 one.settled(permit)
             return permits
 
+        leases = [one.key.lease for one in asked]
         names: list[str | bytes] = [bucket]
-        names += [name for one in asked for name in (one.key.entry, one.key.lease, one.key.hold)]
+        for one, lease in zip(asked, leases, strict=True):
+            names += (one.key.entry, lease, one.key.hold)
         args: tuple[Argument, ...] = (
             len(asked), terms.token, self._lease_ms, mint, len(wide), NARROW_LIFE_MS, mint_name, *wanted,
         )  # fmt: skip
         return node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
+
+    def _judge_all(
+        self,
+        node: Node,
+        answering: Node,
+        answers: Iterable[tuple[Any, ...]],
+        terms: _Terms,
+        said: Mapping[str, bytes],
+    ) -> list[Permit]:
+        """Turns the server's answers into permits.
+
+        Args:
+            node: The server that was asked.
+            answering: The server that answered.
+            answers: For each entry: the request, its generations, the key of its lease, and what the server says of it.
+            terms: The terms on which the leases were asked for.
+            said: The nonces of generations, by name.
+        """
+        # One object for all that rest on the same, of which most are next to each other.
+        last: Sequence[Generation] | None = None
+        stamps: tuple[tuple[Generation, bytes], ...] = ()
+        permits: list[Permit] = []
+        given: list[bytes] = []
+        journal, token = (terms.journal, terms.noted), terms.token
+        for one, own, lease, value, holder, left_ms, holds in answers:
+            if own is not last:
+                last, stamps = own, tuple([(g, said[g.name]) for g in own])
+            # Most often nothing is there, and the lease is given: what `_judge` would say of it, without the call.
+            if value is None and holder.startswith(token):
+                given.append(lease)
+                permits.append(Lease(one.key, holder, stamps, journal, terms.length, terms.epoch, not holds))
+            else:
+                permits.append(self._judge(node, answering, one, terms, stamps, value, holder, left_ms, holds))
+        answering.expect(*given)
+        return permits
 
     def _judge(
         self,

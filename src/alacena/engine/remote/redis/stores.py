@@ -366,9 +366,10 @@ class Stores:
         names: list[str | bytes] = []
         wanted: list[Argument] = []
         last: Ground | None = None
-        for item in items:
+        leases = [item.key.lease for item in items]
+        for item, lease in zip(items, leases, strict=True):
             key, ground = item.key, item.ground
-            names += (key.entry, key.lease, key.hold)
+            names += (key.entry, lease, key.hold)
             wanted += (item.token, life_ms(item.new_entry), b"" if parts else item.sealed)
             if ground is last:
                 wanted.append(0)
@@ -378,7 +379,7 @@ class Stores:
             wanted += (len(stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
 
         def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
-            return self._settle(node, answering, items, reply)
+            return self._settle(node, answering, items, leases, reply)
 
         names += [name for name, _ in places]
         journals, asked = questions(items)
@@ -392,15 +393,26 @@ class Stores:
         except BackendError as error:
             return [error] * len(items)
 
-    def _settle(self, node: Node, answering: Node, items: Sequence[StoreItem], reply: Sequence[bytes]) -> list[Refusal]:
+    def _settle(
+        self,
+        node: Node,
+        answering: Node,
+        items: Sequence[StoreItem],
+        leases: Sequence[bytes],
+        reply: Sequence[bytes],
+    ) -> list[Refusal]:
         fates: list[Refusal] = [("" if fate == b"ok" else fate.decode()) for fate in reply]  # type: ignore[misc]
         taken = [item for item, fate in zip(items, fates, strict=True) if not fate]
         stored = [item.key for item in taken]
         # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
         answering.expect(*[key.entry for key in stored])
+        # The script has deleted the lease of each fill that it took. What that push would say, `drop_all` says.
+        if items[0].token:
+            answering.expect(*[lease for lease, fate in zip(leases, fates, strict=True) if not fate])
         # Before the new copies come: it drops the older ones.
         self._coherence.drop_all(stored)
-        if answering is node:
+        # Without its pushes memory is off, and what comes into it goes when it is switched on.
+        if answering is node and node.tracked:
             kept: dict[int, list[StoreItem]] = {}
             debts = self._debts or ()
             for item in taken:

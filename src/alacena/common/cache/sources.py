@@ -18,13 +18,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
-from alacena.common.cache.queries import execute_query
+from alacena.common.cache.queries import execute_query, function_name
 from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.lineage import documents_in
-from alacena.engine.base.surroundings import undo
 from alacena.engine.loading.load import LOAD
 from alacena.engine.loading.one_shot import refuse_generator_function
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from inspect import Parameter
 
     from alacena.common.context import Context
-    from alacena.engine import Scope, TtlOrUnset
+    from alacena.engine import TtlOrUnset
 
 __all__ = ["Plan", "SourceFunction", "SourceRequest", "ask_source", "depends_on", "documents_in", "plan"]
 
@@ -47,17 +47,15 @@ _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
 _MANY: Final = (list, tuple, set, frozenset)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRequest:
-    """The entry that a source is asked for."""
+class SourceRequest(NamedTuple):
+    """All that a source may be given, by the names of its parameters."""
 
     resource_id: str
-    scope: Scope
+    tenant_id: str
     ctx: Context | None
-
-    def value(self, name: str) -> Any:
-        """Returns the argument of that name."""
-        return getattr(self.scope if name in _SCOPES or name == "tenant_id" else self, name)
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    collection_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +66,16 @@ class Plan:
     keywords: tuple[str, ...]
     rest: tuple[str, ...]
 
-    async def ask(self, function: SourceFunction, request: SourceRequest) -> Any:
-        """Calls the function and awaits its result, if that is awaitable. Its exceptions pass untouched."""
-        keywords = {name: request.value(name) for name in self.keywords}
+    def call(self, function: SourceFunction, request: SourceRequest) -> Any:
+        """Calls the function. Returns its result as it is."""
+        given = [getattr(request, name) for name in self.positional]
+        if not self.keywords and not self.rest:
+            return function(*given)
+        keywords = {name: getattr(request, name) for name in self.keywords}
         for name in self.rest:
-            if (value := request.value(name)) is not None:
+            if (value := getattr(request, name)) is not None:
                 keywords[name] = value
-        result = function(*[request.value(name) for name in self.positional], **keywords)
-        value = await result if inspect.isawaitable(result) else result
-        # `async def f(resource_id): return fetch(resource_id)` forgets an await, and gives a coroutine once more.
-        return execute_query(await value if inspect.iscoroutine(value) else value, _name(function))
+        return function(*given, **keywords)
 
 
 _PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
@@ -116,9 +114,7 @@ def _plan(function: object) -> Plan:
     try:
         parameters = tuple(inspect.signature(function).parameters.values())
     except ValueError as error:
-        msg = (
-            f"the signature of {_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
-        )
+        msg = f"the signature of {function_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
         raise ArgumentError(msg) from error
     kinds = {parameter.kind for parameter in parameters}
     # The guide writes `lambda *args: ...`. It does not say how many it takes, so it gets all three.
@@ -163,13 +159,9 @@ def _list_required_keywords(function: SourceFunction, parameters: Iterable[Param
 
 def _too_many(function: SourceFunction, parameter: str) -> TypeError:
     return TypeError(
-        f"{_name(function)} cannot be a source: nothing is known for its parameter {parameter!r}. A source gets "
+        f"{function_name(function)} cannot be a source: nothing is known for its parameter {parameter!r}. A source gets "
         "(resource_id, tenant_id, ctx) or fewer; bind anything else with functools.partial or a closure"
     )
-
-
-def _name(function: object) -> str:
-    return str(getattr(function, "__qualname__", None) or repr(function))
 
 
 def depends_on(*document_ids: Any) -> None:
@@ -206,10 +198,12 @@ def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         load.cost(tokens=tokens, usd=usd)
 
 
-async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest, load: Any) -> Any:
-    """Asks one source, with ``load`` as the load that `depends_on` speaks to."""
-    token = LOAD.set(load)
-    try:
-        return await how.ask(function, request)
-    finally:
-        undo(LOAD, token)
+async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest) -> Any:
+    """Asks one source: calls it, and awaits its result if that is awaitable. Its exceptions pass untouched."""
+    value = how.call(function, request)
+    if type(value) is CoroutineType or inspect.isawaitable(value):
+        value = await value
+        # `async def f(resource_id): return fetch(resource_id)` forgets an await, and gives a coroutine once more.
+        if type(value) is CoroutineType:
+            value = await value
+    return execute_query(value, function)

@@ -182,7 +182,9 @@ class EntryVerbs(ABC):
         Cost: as for :meth:`get`, and with a loader as for :meth:`load`.
         If Redis fails: without a loader a miss, with one the source answers.
         """
-        parts, ttl = self._open_parts(), check_ttl(ttl)
+        parts = self._open_parts()
+        if ttl is not UNSET:
+            ttl = check_ttl(ttl)
         if type(tenant_id) is str:
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
@@ -191,15 +193,10 @@ class EntryVerbs(ABC):
         policy = self.policy(data_type) if policy is None else check_policy(policy)
         if loader is None:
             return await parts.reader.look(keys, policy, use_memory=use_memory)
-        request = Request(
-            keys=keys,
-            loader=adapt(loader),
-            policy=policy,
-            ttl=ttl,
-            tags=collapse(name_tags(tags, document_ids)),
-            use_memory=use_memory,
+        names = () if tags is NO_NAMES and document_ids is NO_NAMES else collapse(name_tags(tags, document_ids))
+        return await parts.reader.load(
+            Request(keys=keys, loader=adapt(loader), policy=policy, ttl=ttl, tags=names, use_memory=use_memory)
         )
-        return await parts.reader.load(request)
 
     async def load(
         self,

@@ -255,6 +255,9 @@ def adapt(loader: Callable[..., Any]) -> Loader:
         TypeError: It is no function, such as the coroutine that calling one returns.
     """
     takes_context = _takes_context(loader)
+    # Mostly it is what the reader calls: one coroutine less for each load.
+    if takes_context and _is_plainly_async(loader):
+        return loader
 
     async def load(context: LoadContext) -> Any:
         refuse_generator_function(loader)
@@ -263,6 +266,15 @@ def adapt(loader: Callable[..., Any]) -> Loader:
 
     load.__wrapped__ = loader  # type: ignore[attr-defined]
     return load
+
+
+def _is_plainly_async(loader: Any) -> bool:
+    """Returns whether a loader is an ``async def`` without a ``yield``, or an object that is called as one."""
+    function = loader if type(loader) is FunctionType else getattr(type(loader), "__call__", None)  # noqa: B004
+    return type(function) is FunctionType and function.__code__.co_flags & _KINDS == inspect.CO_COROUTINE
+
+
+_KINDS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def source_name(loader: object) -> str:
@@ -410,12 +422,14 @@ class SourceCall:
         call, load = self._before
         undo(LOAD, load)
         undo(_CALL, call)
-        if self.context.reads.readers:
-            self.context._heed_reads()
+        context = self.context
+        if context.reads.readers:
+            context._heed_reads()
         # A task that the source left behind reads on, and what it reads then is no part of the value.
-        self.context.reads.close()
-        for carrier in self.carriers:
-            carrier.retry_after_s = self.context._retry_after_s
+        context.reads.close()
+        if context._retry_after_s is not None:
+            for carrier in self.carriers:
+                carrier.retry_after_s = context._retry_after_s
         self.is_over = self.is_left = True
 
 

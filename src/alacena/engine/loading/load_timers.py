@@ -6,20 +6,20 @@ A timer of its own would cost each load more than all that is done when it fires
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from alacena.engine.base.errors import LoadTimeoutError
 from alacena.engine.loading.load import source_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.remote_tier import RemoteTier
     from alacena.engine.loading.single_flight import Flight
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 _EARLY_S: Final = 1e-6
 """How much too early a loop may call."""
@@ -98,65 +98,76 @@ class Renewals:
                 self._remote.renew(flight.lease)
 
 
-class _Limit:
-    """The time that one load may take."""
+class TimeLimit:
+    """The time that one load may take: a block around the wait for a place, and the call of its source.
 
-    __slots__ = ("is_over", "task")
+    Raises:
+        LoadTimeoutError: The time has passed; the work inside was cancelled.
+    """
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task = task
-        self.is_over = False
+    __slots__ = ("_is_over", "_keys", "_loader", "_task", "_timeout_s", "_timer")
+
+    def __init__(
+        self, timer: SharedTimer[TimeLimit] | None, timeout_s: float | None, keys: Sequence[EntryKey], loader: object
+    ) -> None:
+        self._timer = timer
+        self._timeout_s = timeout_s
+        self._keys = keys
+        self._loader = loader
+        self._is_over = False
 
     def pass_by(self) -> None:
         """Cancels the load: its time is over."""
-        self.is_over = True
-        self.task.cancel()
+        self._is_over = True
+        self._task.cancel()
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._task = task
+            self._timer.start(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is None:
+            return
+        self._timer.stop(self)
+        if not self._is_over:
+            return
+        # The cancellation was this limit's own: left counted, `is_ended` would take it for an order to end the task.
+        self._task.uncancel()
+        # A library inside may have turned the cancellation into a `TimeoutError` of its own: the limit decides.
+        if isinstance(error, (TimeoutError, asyncio.CancelledError)):
+            key, others = self._keys[0], f" and {len(self._keys) - 1} more" if len(self._keys) > 1 else ""
+            message = (
+                f"{key.data_type} {key.resource_id!r}{others}: no answer of {source_name(self._loader)} within "
+                f"{self._timeout_s:g} s, the hard_timeout_s of {key.data_type!r}: give the type a "
+                "Policy(hard_timeout_s=...) of its own if its source may take longer"
+            )
+            raise LoadTimeoutError(message) from error
 
 
 class HardTimeouts:
     """Ends loads that take too long."""
 
     def __init__(self) -> None:
-        self._timers: dict[float, SharedTimer[_Limit]] = {}
+        self._timers: dict[float, SharedTimer[TimeLimit]] = {}
 
-    async def within(
-        self, timeout_s: float, load: Coroutine[Any, Any, V], keys: Sequence[EntryKey], loader: object
-    ) -> V:
-        """Returns the result of a load: the wait for a place, and the call of its source.
+    def limit(self, timeout_s: float | None, keys: Sequence[EntryKey], loader: object) -> TimeLimit:
+        """Returns the limit of one load.
 
         Args:
-            timeout_s: How long it may take, in seconds.
-            load: The load.
-            keys: The entries to load.
-            loader: Its loader.
-
-        Raises:
-            LoadTimeoutError: The time has passed; the work inside was cancelled.
+            timeout_s: How long it may take, in seconds; ``None``: for ever.
+            keys: The entries to load, for the message.
+            loader: Its loader, likewise.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        limit = _Limit(task)
+        if timeout_s is None:
+            return TimeLimit(None, None, keys, loader)
         timer = self._timers.get(timeout_s)
         if timer is None:
-            timer = SharedTimer(timeout_s, _Limit.pass_by)
+            timer = SharedTimer(timeout_s, TimeLimit.pass_by)
             if len(self._timers) < _MOST_LENGTHS:
                 self._timers[timeout_s] = timer
-        timer.start(limit)
-        try:
-            return await load
-        except (TimeoutError, asyncio.CancelledError) as error:
-            # A library inside may have turned the cancellation into a `TimeoutError` of its own: the limit decides.
-            if not limit.is_over:
-                raise
-            key, others = keys[0], f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            message = (
-                f"{key.data_type} {key.resource_id!r}{others}: no answer of {source_name(loader)} within "
-                f"{timeout_s:g} s, the hard_timeout_s of {key.data_type!r}: give the type a "
-                "Policy(hard_timeout_s=...) of its own if its source may take longer"
-            )
-            raise LoadTimeoutError(message) from error
-        finally:
-            timer.stop(limit)
-            # The cancellation was this limit's own: left counted, `is_ended` would take it for an order to end the task.
-            if limit.is_over:
-                task.uncancel()
+        return TimeLimit(timer, timeout_s, keys, loader)

@@ -150,7 +150,9 @@ class Flight:
 
         Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
-        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        # In Python 3.11, which loop runs takes a system call to ask: its task knows.
+        loop = asyncio.get_running_loop() if self.task is None else self.task.get_loop()
+        waiter: asyncio.Future[Any] = loop.create_future()
         load = None if behind else current_call()
         self._waiters[waiter] = load
         waiter.add_done_callback(self._drop_waiter)
@@ -263,6 +265,10 @@ class SingleFlight:
         if exact and self._memory.serving_until != math.inf:
             return None
         return flight if flight.started_at is None or self._is_joinable(flight, flight.started_at) else None
+
+    def carries(self, entry: bytes, flight: Flight) -> bool:
+        """Returns whether a caller of the entry would join this flight now."""
+        return self.get(entry) is flight
 
     def mark_started(self, flight: Flight, now: float | None = None) -> None:
         """Notes that the source is being asked: from now on the flight carries the state of now."""

@@ -252,7 +252,7 @@ class Filler:
             if fill.lease is not None and fill.new_entry is not None:
                 leases.append(fill.lease)
                 new_entries.append(fill.new_entry)
-        fates, failure = await self._send(leases, new_entries)
+        fates, failure = await self._send(leases, new_entries) if leases else ((), None)
         if failure is not None and len(leases) > 1:  # one value's fault must not take the others with it
             return [(await self.fill_many((fill,)))[0] for fill in fills]
         told, stored = iter(fates), []
@@ -280,9 +280,8 @@ class Filler:
         answered = False
         began = self._environment.now()
         try:
-            if leases:
-                fates = told = await self._remote.fill_many(leases, new_entries)
-                self._counts.count_store(told, self._environment.now() - began)
+            fates = told = await self._remote.fill_many(leases, new_entries)
+            self._counts.count_store(told, self._environment.now() - began)
             answered = True
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
             failure = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import (
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
     from alacena.engine.base.keys import EntryKey
-    from alacena.engine.base.policy import Policy
     from alacena.engine.loading.load import Loader, Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -103,7 +103,12 @@ class LoadRunner:
     async def _run(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Runs a load to its end. However it ends, the callers are told and no lease is left."""
         try:
-            await self._load(loads, loader)
+            await self._leases.ask(loads)
+            mine, theirs = self._sort(loads)
+            if theirs:
+                await self._wait_and_call(loads, mine, theirs, loader)
+            elif mine:
+                await self._call(mine, loader)
         except BaseException as error:
             task = asyncio.current_task()
             assert task is not None
@@ -114,15 +119,19 @@ class LoadRunner:
             for one in loads:
                 self._leases.give_back(one)
 
-    async def _load(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        await self._leases.ask(loads)
-        mine, theirs = self._sort(loads)
-        if not theirs:
-            await self._call(mine, loader)
-        elif len(loads) == 1:
+    async def _wait_and_call(
+        self,
+        loads: Sequence[EntryLoad],
+        mine: Sequence[EntryLoad],
+        theirs: Sequence[EntryLoad],
+        loader: BatchLoader | None,
+    ) -> None:
+        """Waits for the entries that others load, and loads the rest, and those that do not come."""
+        if len(loads) == 1:
             await self._leases.wait(loads[0])
             mine, left = self._sort(loads)
-            await self._call(mine or left, loader)
+            if mine or left:
+                await self._call(mine or left, loader)
         elif not mine:
             await self._await_others(theirs, loader)
         else:
@@ -176,19 +185,67 @@ class LoadRunner:
             cancel_all((*waits, *calls))
 
     async def _call(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        """Calls the source for entries that no other load will bring, and lands its answer."""
-        if not loads:
-            return
-        carriers = () if self._is_here else tuple([one.flight for one in loads])
-        if carriers:
+        """Calls the source for entries that no other load will bring, and lands its answer.
+
+        The source is called within the type's hard timeout, in a place of the tenant's limit.
+        """
+        first = loads[0].request
+        keys, flights = [one.request.key for one in loads], tuple([one.flight for one in loads])
+        source: object = loader
+        if loader is None:
+            source, ask = first.loader, first.loader if loads[0].stale is None else _hand_over(loads[0])
+            context = LoadContext(first.key, first.tags)
+            context.join_while(partial(self._flights.carries, first.key.entry, flights[0]))
+        else:
+            ask, context = partial(_ask_for_all, loader, [key.resource_id for key in keys]), LoadContext(first.key)
+        call = self._ask(keys, flights, ask, context)
+        # The timeout goes around the line for a place: a caller's wait ends in time, however long that line is.
+        if self._limiter.is_limited:
+            call = self._limiter.run(call, first.key.tenant_id, flights)
+        if not self._is_here:
             # From now on, and not while another's lease was waited for: a renewal too early would wake those who wait.
-            self._renewals.begin(carriers)
+            self._renewals.begin(flights)
         try:
-            loaded = await (self._ask_one(*loads) if loader is None else self._ask_many(loads, loader))
+            with self._timeouts.limit(first.policy.hard_timeout_s, keys, source):
+                value, load_s = await call
         finally:
-            if carriers:
-                self._renewals.end(carriers)
-        await self._land(loads, *loaded)
+            if not self._is_here:
+                self._renewals.end(flights)
+        if loader is None:
+            await self._land(loads, (value,), (context,), load_s)
+            return
+        share, tags = 1 / len(loads), (*context.tags, *context.reads.tags())
+        contexts = [context.part(one.request.key, (*one.request.tags, *tags), share) for one in loads]
+        await self._land(loads, value, contexts, load_s * share)
+
+    async def _ask(
+        self, keys: Sequence[EntryKey], carriers: Sequence[Flight], loader: Loader, context: LoadContext
+    ) -> tuple[Any, float]:
+        """Asks a source.
+
+        Args:
+            keys: The entries to load.
+            carriers: The flights that wait for it.
+            loader: Is given the context.
+            context: Takes its words about its value.
+
+        Returns:
+            Its result, and the seconds that it took.
+        """
+        began = self._environment.now()
+        for flight in carriers:
+            self._flights.mark_started(flight, began)
+        self._counts.loads += 1
+        with SourceCall(self._flights, keys, carriers, context):
+            value = await loader(context)
+        took_s = self._environment.now() - began
+        key = keys[0]
+        if context.slips or not context.stored:
+            self._note(key, context)
+        self._counts.count_load(key, took_s)
+        if self._events:
+            self._events.emit(LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), took_s))
+        return value, took_s
 
     async def _land(
         self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Sequence[LoadContext], load_s: float
@@ -215,37 +272,6 @@ class LoadRunner:
         else:
             for one, is_stored in zip(loads, await self._filler.fill_many(fills), strict=True):
                 one.flight.stored = is_stored
-
-    async def _ask_one(self, one: EntryLoad) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
-        """Asks the source of one entry, by the loader of its request. Returns as `_ask_many` does."""
-        request, flight = one.request, one.flight
-        context = LoadContext(request.key, request.tags)
-        context.join_while(lambda: self._flights.get(request.key.entry) is flight)
-        loader = request.loader if one.stale is None else _hand_over(one)
-        value, load_s = await self._call_source(
-            (request.key,), request.policy, (flight,), loader, context, request.loader
-        )
-        return (value,), (context,), load_s
-
-    async def _ask_many(
-        self, loads: Sequence[EntryLoad], loader: BatchLoader
-    ) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
-        """Asks the source of many entries at once. Returns their values, the context of each, and the seconds for each."""
-        keys = [one.request.key for one in loads]
-        ids = [key.resource_id for key in keys]
-
-        async def ask(_: LoadContext) -> list[Any]:
-            refuse_generator_function(loader)
-            # A list of its own: a loader may sort or empty it, and the answer is compared with `ids`.
-            answer = loader(list(ids))
-            return align(ids, await answer if inspect.isawaitable(answer) else answer)
-
-        shared = LoadContext(keys[0])
-        flights = [one.flight for one in loads]
-        values, load_s = await self._call_source(keys, loads[0].request.policy, flights, ask, shared, loader)
-        share, tags = 1 / len(loads), (*shared.tags, *shared.reads.tags())
-        contexts = [shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads]
-        return values, contexts, load_s * share
 
     def _deliver(self, one: EntryLoad, value: Any, context: LoadContext, load_s: float) -> Fill:
         """Answers the callers of one entry, and returns its fill.
@@ -296,62 +322,6 @@ class LoadRunner:
                 self._leave_alone(one, error)
             one.flight.fail(reason)
             self._leases.give_back(one)
-
-    def _call_source(
-        self,
-        keys: Sequence[EntryKey],
-        policy: Policy,
-        carriers: Sequence[Flight],
-        loader: Loader,
-        context: LoadContext,
-        source: object,
-    ) -> Awaitable[tuple[Any, float]]:
-        """Calls a source within the type's hard timeout, in a place of the tenant's limit.
-
-        Args:
-            keys: The entries to load.
-            policy: The type's policy.
-            carriers: The flights that wait for it.
-            loader: Is given the context.
-            context: Takes its words about its value.
-            source: Named by messages: the loader may be a wrapper of it.
-
-        Returns:
-            Its result, and the seconds that it took.
-
-        Raises:
-            LoadTimeoutError: The hard timeout passed.
-            Exception: The loader's own, as they are.
-        """
-        # The timeout goes around the line for a place: a caller's wait ends in time, however long that line is.
-        call = self._call_in_block(keys, carriers, loader, context)
-        if self._limiter.is_limited:
-            call = self._limiter.run(call, keys[0].tenant_id, carriers)
-        if policy.hard_timeout_s is None:
-            return call
-        return self._timeouts.within(policy.hard_timeout_s, call, keys, source)
-
-    async def _call_in_block(
-        self,
-        keys: Sequence[EntryKey],
-        carriers: Sequence[Flight],
-        loader: Loader,
-        context: LoadContext,
-    ) -> tuple[Any, float]:
-        began = self._environment.now()
-        for flight in carriers:
-            self._flights.mark_started(flight, began)
-        self._counts.loads += 1
-        with SourceCall(self._flights, keys, carriers, context):
-            value = await loader(context)
-        took_s = self._environment.now() - began
-        key = keys[0]
-        if context.slips or not context.stored:
-            self._note(key, context)
-        self._counts.count_load(key, took_s)
-        if self._events:
-            self._events.emit(LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), took_s))
-        return value, took_s
 
     def _leave_alone(self, one: EntryLoad, error: BaseException) -> None:
         """Notes that a source failed, and for how long it is not to be asked again.
@@ -409,6 +379,14 @@ _NOT_THE_SOURCES: Final = (
     UnsharableValueError,
 )
 """What the source did not say: another load may do better at once."""
+
+
+async def _ask_for_all(loader: BatchLoader, ids: Sequence[str], _: LoadContext) -> list[Any]:
+    """Asks the source of many entries at once, in the form of a loader of one. Returns their values, in their order."""
+    refuse_generator_function(loader)
+    # A list of its own: a loader may sort or empty it, and the answer is compared with `ids`.
+    answer = loader(list(ids))
+    return align(ids, await answer if inspect.isawaitable(answer) else answer)
 
 
 def _hand_over(one: EntryLoad) -> Loader:

@@ -253,12 +253,15 @@ class Reader:
                 joined.append(flight)
                 if flight is None:
                     lonely.append(one)
-            started = iter(start(lonely) if lonely else ())
-            landed, again = await self._wait(wanted, [flight or next(started) for flight in joined])
+            flights: Sequence[Any] = joined
+            if lonely:
+                started = iter(start(lonely))
+                flights = [flight or next(started) for flight in joined] if len(joined) > 1 else list(started)
+            landed, again = await self._wait(wanted, flights)
             for (request, _), flight in zip(wanted, joined, strict=True):
                 if (lookup := landed.get(request.key.entry)) is not None:
                     self._counts.count_loaded_read(request.key, lookup, waited=flight is not None)
-            answers |= landed
+            answers = landed if not answers else answers | landed
             wanted = again
         return answers
 
@@ -281,19 +284,34 @@ class Reader:
             # One entry without a stand-in must be waited for anyway, so a soft timeout would spare this caller nothing.
             if len(wanted) > 1 or may_stand_in(wanted[0][1], wanted[0][0].policy):
                 answers = await self._wait_or_stand_in(wanted, flights, outcomes)
-            again = await self._take(wanted, outcomes, answers)
+            again: list[Wanted] = []
+            for (request, stale), outcome in zip(wanted, outcomes, strict=True):
+                if request.key.entry in answers:
+                    continue
+                try:
+                    answers[request.key.entry] = await outcome
+                except _ASK_AGAIN as error:
+                    again.append((self._repeat(request, error), stale))
         except asyncio.CancelledError:
             for outcome in outcomes:
                 outcome.cancel()
             raise
         finally:
-            for outcome in outcomes:
-                # Not cancelled: the last caller to leave would end the load, which is to go on behind the stand-in.
-                if not outcome.done():
-                    outcome.add_done_callback(consume)
-                elif len(outcomes) > 1:  # of several that failed, only the first is raised
-                    consume(outcome)
+            _let_go(outcomes)
         return answers, again
+
+    def _repeat(self, request: Request, error: Exception) -> Request:
+        """Returns the request to ask again after a load that ended without saying anything of the source."""
+        if isinstance(error, ClaimLeftError):
+            # 1. Several callers wait for a claim, whose block ends without a value.
+            # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.
+            # 3. That load may by now wait for the load that asks here: joined unchecked, both would wait for ever.
+            self._flights.check(request.key)
+            return request
+        # Nobody shares a load that is alone. If its own loader raises this, asking again would never end.
+        if request.alone:
+            raise error
+        return replace(request, alone=True)
 
     async def _wait_or_stand_in(
         self, wanted: Sequence[Wanted], flights: Sequence[Flight], outcomes: Sequence[asyncio.Future[Lookup[Any]]]
@@ -307,32 +325,6 @@ class Reader:
                 with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
                     await outcome
         return {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
-
-    async def _take(
-        self,
-        wanted: Sequence[Wanted],
-        outcomes: Sequence[asyncio.Future[Lookup[Any]]],
-        answers: dict[bytes, Lookup[Any]],
-    ) -> list[Wanted]:
-        """Puts the outcomes among the answers where there is none yet. Returns the requests to ask again."""
-        again: list[Wanted] = []
-        for (request, stale), outcome in zip(wanted, outcomes, strict=True):
-            if request.key.entry in answers:
-                continue
-            try:
-                answers[request.key.entry] = await outcome
-            except ClaimLeftError:
-                # 1. Several callers wait for a claim, whose block ends without a value.
-                # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.
-                # 3. That load may by now wait for the load that asks here: joined unchecked, both would wait for ever.
-                self._flights.check(request.key)
-                again.append((request, stale))
-            except UnsharableValueError:
-                # Nobody shares a load that is alone. If its own loader raises this, asking again would never end.
-                if request.alone:
-                    raise
-                again.append((replace(request, alone=True), stale))
-        return again
 
     async def _stand_ins(
         self, wanted: Sequence[Wanted], outcomes: Sequence[asyncio.Future[Lookup[Any]]]
@@ -387,6 +379,16 @@ _NOTHING: Final[Lookup[Any]] = Lookup(None, "none", found=False)
 
 _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
 """How loads end that say nothing of the source."""
+
+
+def _let_go(outcomes: Sequence[asyncio.Future[Any]]) -> None:
+    """Leaves outcomes that are not waited for any more."""
+    for outcome in outcomes:
+        # Not cancelled: the last caller to leave would end the load, which is to go on behind the stand-in.
+        if not outcome.done():
+            outcome.add_done_callback(consume)
+        elif len(outcomes) > 1:  # of several that failed, only the first is raised
+            consume(outcome)
 
 
 def _has_failed(outcome: asyncio.Future[Any]) -> bool:

@@ -332,8 +332,10 @@ class _Load:
             steps.append((fetch, plan(fetch), SOURCE_SUPABASE, "db_check_time_ms"))
         if generate is not None:
             steps.append((generate, plan(generate), SOURCE_GENERATION, "generation_time_ms"))
-        tenant_id = load.tenant_id
-        with Context(tenant_id) as own:
+        # Not given to `Context`, which would check it once more.
+        own, tenant_id = Context(), load.tenant_id
+        own.tenant_id = tenant_id
+        with own:
             request = SourceRequest(
                 self._resource_id,
                 tenant_id,

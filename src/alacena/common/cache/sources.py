@@ -18,9 +18,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from types import CoroutineType, MethodType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
+
+import msgspec
 
 from alacena.common.cache.queries import execute_query, function_name
 from alacena.engine.base.errors import ArgumentError, show
@@ -47,7 +49,7 @@ _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
 _MANY: Final = (list, tuple, set, frozenset)
 
 
-class SourceRequest(NamedTuple):
+class SourceRequest(msgspec.Struct, frozen=True):
     """All that a source may be given, by the names of its parameters."""
 
     resource_id: str
@@ -91,7 +93,7 @@ def plan(function: SourceFunction) -> Plan:
     """
     # Two tables: one function has another plan as a method, whose first parameter is taken.
     known, name = _PLANS, function
-    if inspect.ismethod(function):  # a new bound method is made at every attribute access: remember its function
+    if type(function) is MethodType:  # a new bound method is made at every attribute access: remember its function
         known, name = _BOUND_PLANS, function.__func__
     try:
         found = known.get(name)

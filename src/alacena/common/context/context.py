@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator, possible
 from alacena.common.context.load_access import LoadAccess
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from alacena.common.context.vars import Field, OptionalId
 
 
-class _Frame(NamedTuple):
+class _Frame(msgspec.Struct, frozen=True, eq=False):
     """One entered block: the ambient ids before it, and the block around it."""
 
     owner: Context
@@ -49,7 +52,7 @@ class _Frame(NamedTuple):
         """Returns this chain of blocks without one of them."""
         if self is frame:
             return self.outer
-        return self if self.outer is None else self._replace(outer=self.outer.without(frame))
+        return self if self.outer is None else replace(self, outer=self.outer.without(frame))
 
 
 _VARIABLES: Final = (TENANT, AGENT, CONVERSATION, COLLECTION, USER)

@@ -185,18 +185,30 @@ class EntryVerbs(ABC):
         parts = self._open_parts()
         if ttl is not UNSET:
             ttl = check_ttl(ttl)
+        names = () if tags is NO_NAMES and document_ids is NO_NAMES else name_tags(tags, document_ids)
+        keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
+        if loader is None:
+            return await parts.reader.look(keys, policy, use_memory=use_memory)
+        return await parts.reader.load(_load_request(keys, loader, policy, ttl, names, use_memory))
+
+    def _plan(
+        self,
+        parts: Parts,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        policy: Policy | None,
+        search_hierarchy: bool,
+    ) -> tuple[tuple[EntryKey, ...], Policy]:
+        """Returns where a read looks, most specific first, and how."""
         if type(tenant_id) is str:
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
             keys = parts.keys.entries(data_type, resource_id, make_scope(tenant_id))
             keys = keys if search_hierarchy else keys[:1]
-        policy = self.policy(data_type) if policy is None else check_policy(policy)
-        if loader is None:
-            return await parts.reader.look(keys, policy, use_memory=use_memory)
-        names = () if tags is NO_NAMES and document_ids is NO_NAMES else collapse(name_tags(tags, document_ids))
-        return await parts.reader.load(
-            Request(keys=keys, loader=adapt(loader), policy=policy, ttl=ttl, tags=names, use_memory=use_memory)
-        )
+        if policy is not None:
+            return keys, check_policy(policy)
+        return keys, self._policies.get(data_type) or self.policy(data_type)
 
     async def load(
         self,
@@ -251,18 +263,9 @@ class EntryVerbs(ABC):
                 value = MISSING
             if value is not MISSING:
                 return value
-        lookup = await self.lookup(
-            data_type,
-            resource_id,
-            tenant_id,
-            loader,
-            ttl=ttl,
-            tags=given,
-            policy=policy,
-            use_memory=use_memory,
-            search_hierarchy=search_hierarchy,
-        )
-        return lookup.value
+        parts = self._open_parts()
+        keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
+        return (await parts.reader.load(_load_request(keys, loader, policy, ttl, given, use_memory))).value
 
     async def refresh(
         self,
@@ -446,3 +449,21 @@ class EntryVerbs(ABC):
         names, scope = name_tags(tags, document_ids), make_scope(tenant_id)
         # Without names, the writer would take the whole scope to be meant.
         return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0
+
+
+def _load_request(
+    keys: tuple[EntryKey, ...],
+    loader: Callable[..., Any],
+    policy: Policy,
+    ttl: TtlOrUnset,
+    names: tuple[str, ...],
+    use_memory: bool,
+) -> Request:
+    return Request(
+        keys=keys,
+        loader=adapt(loader),
+        policy=policy,
+        ttl=ttl,
+        tags=collapse(names) if names else (),
+        use_memory=use_memory,
+    )

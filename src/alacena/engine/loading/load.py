@@ -17,7 +17,6 @@ from alacena.engine.base.keys import name_tags
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import covers
-from alacena.engine.base.surroundings import undo
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.source_backoff import pause
@@ -94,7 +93,13 @@ class LoadContext:
     _may_join: Callable[[], bool] | None = None
     around: LoadContext | None = None
 
-    def __init__(self, key: EntryKey, tags: Iterable[str] = (), reads: LoadReads | None = None) -> None:
+    def __init__(
+        self,
+        key: EntryKey,
+        tags: Iterable[str] = (),
+        reads: LoadReads | None = None,
+        may_join: Callable[[], bool] | None = None,
+    ) -> None:
         ident = key.ident
         self.tenant_id: str = ident[0]
         self.data_type: str = ident[1]
@@ -105,6 +110,8 @@ class LoadContext:
                 self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
         self.reads = LoadReads(key) if reads is None else reads
+        if may_join is not None:  # the rule by which others may join its flight
+            self._may_join = may_join
 
     @property
     def is_joinable(self) -> bool:
@@ -113,10 +120,6 @@ class LoadContext:
         A source that brings its value bit by bit asks this before it gives another caller a part of it.
         """
         return self._may_join is not None and self._may_join()
-
-    def join_while(self, may_join: Callable[[], bool]) -> None:
-        """Says the rule by which others may join; the load's own flight does."""
-        self._may_join = may_join
 
     @property
     def ttl(self) -> TtlOrUnset:
@@ -254,9 +257,13 @@ def adapt(loader: Callable[..., Any]) -> Loader:
     Raises:
         TypeError: It is no function, such as the coroutine that calling one returns.
     """
-    takes_context = _takes_context(loader)
     # Mostly it is what the reader calls: one coroutine less for each load.
-    if takes_context and _is_plainly_async(loader):
+    if type(loader) is FunctionType and not loader.__dict__ and not loader.__defaults__:
+        code = loader.__code__
+        if code.co_argcount and code.co_flags & _KINDS == inspect.CO_COROUTINE:
+            return loader
+    takes_context = _takes_context(loader)
+    if takes_context and _is_called_async(type(loader)):
         return loader
 
     async def load(context: LoadContext) -> Any:
@@ -268,9 +275,9 @@ def adapt(loader: Callable[..., Any]) -> Loader:
     return load
 
 
-def _is_plainly_async(loader: Any) -> bool:
-    """Returns whether a loader is an ``async def`` without a ``yield``, or an object that is called as one."""
-    function = loader if type(loader) is FunctionType else getattr(type(loader), "__call__", None)  # noqa: B004
+def _is_called_async(kind: type) -> bool:
+    """Returns whether the objects of a class are called as an ``async def`` without a ``yield``."""
+    function = getattr(kind, "__call__", None)  # noqa: B004
     return type(function) is FunctionType and function.__code__.co_flags & _KINDS == inspect.CO_COROUTINE
 
 
@@ -380,7 +387,7 @@ class Carrier(Protocol):
         ...
 
 
-class SourceCall:
+class SourceCall(msgspec.Struct, eq=False):
     """A call of a source that is under way: a block around it, which notes its reads from the cache and its waits.
 
     It is seen by all that the source runs, in tasks that it starts too.
@@ -396,16 +403,13 @@ class SourceCall:
         is_left: Whether the block has ended.
     """
 
-    __slots__ = ("_before", "carriers", "context", "flights", "is_left", "is_over", "keys")
-
-    def __init__(
-        self, flights: object, keys: Sequence[EntryKey], carriers: Sequence[Carrier], context: LoadContext
-    ) -> None:
-        self.flights = flights
-        self.keys = keys
-        self.carriers = carriers
-        self.context = context
-        self.is_over = self.is_left = False
+    flights: object
+    keys: Sequence[EntryKey]
+    carriers: Sequence[Carrier]
+    context: LoadContext
+    is_over: bool = False
+    is_left: bool = False
+    _before: tuple[Token[SourceCall | None], Token[LoadContext | None]] | None = None
 
     def __enter__(self) -> Self:
         context, load = self.context, LOAD.set(self.context)
@@ -419,9 +423,14 @@ class SourceCall:
 
     def __exit__(self, *_: object) -> None:
         UNDER_WAY.pop()
+        assert self._before is not None
         call, load = self._before
-        undo(LOAD, load)
-        undo(_CALL, call)
+        try:
+            LOAD.reset(load)
+            _CALL.reset(call)
+        # As `undo` does for each of them, without a call: the block ends in a context that it never entered.
+        except ValueError:
+            pass
         context = self.context
         if context.reads.readers:
             context._heed_reads()

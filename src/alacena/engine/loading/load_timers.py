@@ -6,7 +6,9 @@ A timer of its own would cost each load more than all that is done when it fires
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import msgspec
 
 from alacena.engine.base.errors import LoadTimeoutError
 from alacena.engine.loading.load import source_name
@@ -98,23 +100,19 @@ class Renewals:
                 self._remote.renew(flight.lease)
 
 
-class TimeLimit:
+class TimeLimit(msgspec.Struct, eq=False):
     """The time that one load may take: a block around the wait for a place, and the call of its source.
 
     Raises:
         LoadTimeoutError: The time has passed; the work inside was cancelled.
     """
 
-    __slots__ = ("_is_over", "_keys", "_loader", "_task", "_timeout_s", "_timer")
-
-    def __init__(
-        self, timer: SharedTimer[TimeLimit] | None, timeout_s: float | None, keys: Sequence[EntryKey], loader: object
-    ) -> None:
-        self._timer = timer
-        self._timeout_s = timeout_s
-        self._keys = keys
-        self._loader = loader
-        self._is_over = False
+    _timer: SharedTimer[TimeLimit] | None
+    _timeout_s: float | None
+    _keys: Sequence[EntryKey]
+    _loader: object
+    _task: asyncio.Task[Any] = None  # type: ignore[assignment] # that in which the block is entered
+    _is_over: bool = False
 
     def pass_by(self) -> None:
         """Cancels the load: its time is over."""

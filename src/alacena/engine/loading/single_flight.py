@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+import msgspec
+
 from alacena.engine.base.closing import Deadline, finish
 from alacena.engine.base.errors import CacheClosedError, CircularLoadError, LoadCancelledError, UnsharableValueError
 from alacena.engine.loading.load import current_call
@@ -40,7 +42,7 @@ class ClaimLeftError(Exception):
         self.reason = reason
 
 
-class Flight:
+class Flight(msgspec.Struct, eq=False):
     """One load under way.
 
     Attributes:
@@ -56,45 +58,23 @@ class Flight:
         hurry: Called when another load begins to wait for it; ``None``: nothing.
         stored: Whether its value was stored; ``False`` until then.
         followers: The flights of its entry that wait for its lease.
+        is_over: Whether it landed, crashed or was given up.
     """
 
-    __slots__ = (
-        "_over",
-        "_waiters",
-        "began_at",
-        "endings",
-        "entry",
-        "followers",
-        "hurry",
-        "joinable",
-        "lease",
-        "retry_after_s",
-        "started_at",
-        "stored",
-        "task",
-        "unleased",
-    )
-
-    def __init__(self, entry: bytes, began_at: float = 0.0) -> None:
-        self.entry = entry
-        self.began_at = began_at
-        self.lease: Lease | None = None
-        self.joinable = True
-        self.started_at: float | None = None
-        self.endings = 0
-        self.task: asyncio.Task[None] | None = None
-        self.retry_after_s: float | None = None
-        self.unleased: Refusal = "lease"
-        self.hurry: Callable[[], None] | None = None
-        self.stored = False
-        self.followers: Sequence[Flight] = ()
-        self._over = False
-        self._waiters: dict[asyncio.Future[Any], SourceCall | None] = {}
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it landed, crashed or was given up."""
-        return self._over
+    entry: bytes
+    began_at: float = 0.0
+    lease: Lease | None = None
+    joinable: bool = True
+    started_at: float | None = None
+    endings: int = 0
+    task: asyncio.Task[None] | None = None
+    retry_after_s: float | None = None
+    unleased: Refusal = "lease"
+    hurry: Callable[[], None] | None = None
+    stored: bool = False
+    followers: Sequence[Flight] = ()
+    is_over: bool = False
+    _waiters: dict[asyncio.Future[Any], SourceCall | None] = {}
 
     @property
     def waiting(self) -> int:
@@ -120,12 +100,14 @@ class Flight:
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
                 before any caller has anything.
         """
-        waiting = [waiter for waiter in self._waiters if not waiter.done()]
         if copy is None:
+            waiters = tuple(self._waiters)
             self._end()
-            for waiter in waiting:
-                waiter.set_result(outcome)
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(outcome)
             return
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
         # Before the flight ends: if a copy raises, those who wait must still be there to be told by `fail`.
         outcomes = [outcome, *(_copy(copy, outcome) for _ in waiting[1:])]
         self._end()
@@ -163,13 +145,13 @@ class Flight:
 
     def _drop_waiter(self, waiter: asyncio.Future[Any]) -> None:
         self._waiters.pop(waiter, None)
-        if waiter.cancelled() and not self._waiters and not self._over and self.task is not None:
+        if waiter.cancelled() and not self._waiters and not self.is_over and self.task is not None:
             # Over before its task has ended: a caller that comes now must not join what is being cancelled.
-            self._over = True
+            self.is_over = True
             _cancel(self.task)
 
     def _end(self) -> None:
-        self._over = True
+        self.is_over = True
         for waiter in self._waiters:
             # It is too late to leave. A callback that has nothing to do would cost each waiter a turn of the loop.
             waiter.remove_done_callback(self._drop_waiter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import structs
@@ -149,7 +150,7 @@ class Filler:
                 )
             value = context.previous
             context.tags += context.previous_tags
-        policy = request.policy if request.keep else request.policy.but(use_memory=False)
+        policy = request.policy if request.keep else _past_memory(request.policy)
         if lease is None or not lease.storable:
             context.refuse("lease" if lease is None else "hold")
         may_store = context.stored
@@ -174,7 +175,10 @@ class Filler:
         new_entry = None
         if may_store:
             ttl = request.ttl if context.ttl is UNSET else context.ttl
-            new_entry = self._storable(request.key, value, policy, ttl, tags, load_s, context.usd)
+            try:
+                new_entry = self.new_entry(value, policy, ttl, tags, load_s=load_s, usd=context.usd)
+            except EncodeError as error:
+                self._note_unstorable(request.key, value, error)
         if new_entry is None:  # what was encoded holds nothing that is used up by being read
             refuse_one_shot(value, f"{request.key.data_type} {request.key.resource_id!r}")
             context.refuse("value")
@@ -323,28 +327,20 @@ class Filler:
         except BackendError as error:
             self._tiers.report_failure("fill", key, error)
 
-    def _storable(
-        self,
-        key: EntryKey,
-        value: Any,
-        policy: Policy,
-        ttl: TtlOrUnset,
-        tags: tuple[str, ...],
-        load_s: float,
-        usd: float,
-    ) -> NewEntry | None:
-        try:
-            return self.new_entry(value, policy, ttl, tags, load_s=load_s, usd=usd)
-        except EncodeError as error:
-            refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
-            if self._says_first(f"value {key.data_type}"):
-                _log.warning(
-                    "%s/%s is served but cannot be cached: %s. Later ones of this type are not logged",
-                    key.data_type, key.resource_id, str(error).rstrip("."),
-                )  # fmt: skip
-            self._note_refusal(key, "value")
-            self._counts.note_too_large(key)
-            return None
+    def _note_unstorable(self, key: EntryKey, value: Any, error: EncodeError) -> None:
+        """Notes that a value cannot be stored; the log says it once a type.
+
+        Raises:
+            OneShotValueError: It can be read only once.
+        """
+        refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
+        if self._says_first(f"value {key.data_type}"):
+            _log.warning(
+                "%s/%s is served but cannot be cached: %s. Later ones of this type are not logged",
+                key.data_type, key.resource_id, str(error).rstrip("."),
+            )  # fmt: skip
+        self._note_refusal(key, "value")
+        self._counts.note_too_large(key)
 
     def _log_failure(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
         """Notes that a fill was not answered, or could not be sent; the log says it once a type."""
@@ -369,6 +365,12 @@ class Filler:
     @staticmethod
     def _is_shared(value: Any, policy: Policy) -> bool:
         return policy.shared or value is NOT_FOUND or is_immutable(value)
+
+
+@lru_cache(maxsize=1_024)
+def _past_memory(policy: Policy) -> Policy:
+    """Returns a policy of the same words that keeps no copy in memory: to make and check one costs more than a look-up."""
+    return policy.but(use_memory=False)
 
 
 def _refuse_copy(_: Lookup[Any]) -> Lookup[Any]:

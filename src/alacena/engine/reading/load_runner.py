@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import (
@@ -69,6 +70,7 @@ class LoadRunner:
         self._counts = common.counts
         self._environment = common.environment
         self._events = common.events
+        self._is_observed = bool(common.events)
         self._said: set[str] = set()
         self._limiter = LoadLimiter(common.settings.max_loads_per_tenant)
         self._timeouts = HardTimeouts()
@@ -190,12 +192,12 @@ class LoadRunner:
         The source is called within the type's hard timeout, in a place of the tenant's limit.
         """
         first = loads[0].request
-        keys, flights = [one.request.key for one in loads], tuple([one.flight for one in loads])
+        keys, flights = tuple(map(_KEY_OF, loads)), tuple(map(_FLIGHT_OF, loads))
         source: object = loader
         if loader is None:
             source, ask = first.loader, first.loader if loads[0].stale is None else _hand_over(loads[0])
-            context = LoadContext(first.key, first.tags)
-            context.join_while(partial(self._flights.carries, first.key.entry, flights[0]))
+            may_join = partial(self._flights.carries, first.key.entry, flights[0])
+            context = LoadContext(first.key, first.tags, may_join=may_join)
         else:
             ask, context = partial(_ask_for_all, loader, [key.resource_id for key in keys]), LoadContext(first.key)
         call = self._ask(keys, flights, ask, context)
@@ -243,7 +245,7 @@ class LoadRunner:
         if context.slips or not context.stored:
             self._note(key, context)
         self._counts.count_load(key, took_s)
-        if self._events:
+        if self._is_observed:
             self._events.emit(LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), took_s))
         return value, took_s
 
@@ -255,12 +257,15 @@ class LoadRunner:
         gathered = storing = None
         # Several fills leave together in the next step, before the callers wake up: what these ask the server for next
         # comes to it behind the fills. One alone is sent in this step.
-        if len(loads) > 1 and not self._is_here:
+        if self._is_here:
+            pass
+        elif len(loads) > 1:
             # In a task of its own: cancelled before its first step, it would store nothing and give no lease back.
             storing = self._flights.own(self._filler.fill_many(fills))
-        elif len(self._flights) > 1 and not self._is_here:
+        elif len(self._flights) > 1:
             gathered = self._gatherer.open(loads[0].request.key.journal)
-        fills += [self._deliver(*each, load_s) for each in zip(loads, values, contexts, strict=True)]
+        for one, value, context in zip(loads, values, contexts, strict=True):
+            fills.append(self._deliver(one, value, context, load_s))
         # The callers have their answers, which may not be stored after an invalidation:
         # 1. This load reads the row. 2. It is invalidated, which ends a generation that the lease rests on.
         # 3. The fill arrives. The tier compares the lease with the generations of now in one step, and refuses.
@@ -368,6 +373,9 @@ class LoadRunner:
                     key.data_type, key.resource_id, slip,
                 )  # fmt: skip
 
+
+_KEY_OF: Final = attrgetter("request.key")
+_FLIGHT_OF: Final = attrgetter("flight")
 
 _MOST_SAID: Final = 1_000
 

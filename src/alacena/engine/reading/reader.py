@@ -72,6 +72,7 @@ class Reader:
         self._events = common.events
         self._counts = common.counts
         self._environment = common.environment
+        self._is_observed = bool(common.events)
         # No coroutine stands in between: one more would be paid on every hit on the server.
         self.find: Find = self._find_and_report if common.events else tiers.find
 
@@ -187,7 +188,7 @@ class Reader:
     def report(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
         """Emits the events of reads that have ended. Returns how long they took, in seconds."""
         latency_s = self._environment.now() - started
-        if self._events:
+        if self._is_observed:
             for key, lookup in outcomes:
                 self._events.emit(
                     LookupFinished(key.tenant_id, key.data_type, key.resource_id, lookup.source, lookup.tier, latency_s)
@@ -198,14 +199,15 @@ class Reader:
         # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
         if (reads := reads_under_way()) is not None:
             reads.note(key.ident, lookup.tags)
-        return lookup.within(self.report(((key, lookup),), started))
+        latency_s = self.report(((key, lookup),), started) if self._is_observed else self._environment.now() - started
+        return lookup.within(latency_s)
 
     def settle(self, key: EntryKey, found: Found | None, policy: Policy) -> tuple[Lookup[Any] | None, bool]:
         """Returns the answer of a read that may load, and whether a load behind it renews the entry; counts the read.
 
         Without an answer, it joins the load of the entry, or starts it, and waits.
         """
-        decision = self._decide(key, found, policy)
+        decision = ReadDecision.WAIT if found is None else self._decide(key, found, policy)
         if found is None or decision is ReadDecision.WAIT:
             self._counts.count_miss(key, found)
             return None, False
@@ -297,7 +299,8 @@ class Reader:
                 outcome.cancel()
             raise
         finally:
-            _let_go(outcomes)
+            if len(outcomes) > 1 or not outcomes[0].done():
+                _let_go(outcomes)
         return answers, again
 
     def _repeat(self, request: Request, error: Exception) -> Request:

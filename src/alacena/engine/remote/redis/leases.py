@@ -168,7 +168,10 @@ class Leases:
         batches = self._batches(asked)
         timeout_s = self._budget_s * (1 + (len(asked) - 1) / 100)
         if len(batches) == 1:
-            return await self._ask_batch(asked, batches[0][1], timeout_s)
+            try:
+                return await self._ask(asked, batches[0][1], timeout_s)
+            except BackendError as error:
+                return [error] * len(asked)
         calls = [
             self._ask_batch([asked[index] for index in indexes], depends, timeout_s) for indexes, depends in batches
         ]

@@ -25,6 +25,7 @@ from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
 from alacena.engine.base.arguments import check_callable, copy_mapping
 from alacena.engine.base.errors import ArgumentError
 from alacena.engine.base.keys import NO_NAMES
+from alacena.engine.base.ttl import check_ttl
 from alacena.engine.loading.load import source_name
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ async def _read(
     cache = PROCESS.cache if PROCESS.thread == get_ident() else None
     if cache is None:
         cache = await runtime.opened()
-    lookup = await cache.lookup(*entry, load, ttl=ttl, use_memory=use_memory)
+    lookup = await cache._load(*entry, load, ttl if ttl is UNSET else check_ttl(ttl), use_memory=use_memory)
     value, error = lookup.value, None
     if deserializer is not None or validation_func is not None or type(value) is _Unserialized:
         checks = (deserializer, validation_func)

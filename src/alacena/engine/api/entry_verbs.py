@@ -182,14 +182,46 @@ class EntryVerbs(ABC):
         Cost: as for :meth:`get`, and with a loader as for :meth:`load`.
         If Redis fails: without a loader a miss, with one the source answers.
         """
-        parts = self._open_parts()
         if ttl is not UNSET:
             ttl = check_ttl(ttl)
         names = () if tags is NO_NAMES and document_ids is NO_NAMES else name_tags(tags, document_ids)
-        keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
         if loader is None:
+            parts = self._open_parts()
+            keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
             return await parts.reader.look(keys, policy, use_memory=use_memory)
-        return await parts.reader.load(_load_request(keys, loader, policy, ttl, names, use_memory))
+        return await self._load(
+            data_type, resource_id, tenant_id, loader, ttl, names, policy, use_memory, search_hierarchy
+        )
+
+    def _load(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        ttl: TtlOrUnset,
+        names: tuple[str, ...] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+    ) -> Coroutine[Any, Any, Lookup[Any]]:
+        """Looks at the tiers and then at the source: for every read that may load, once memory has not answered it.
+
+        Not a coroutine of its own, which each load would hold to its end. Arguments are those of :meth:`lookup`; ``ttl``
+        is checked, and ``names`` are the tags and the documents as tags.
+        """
+        parts = self._open_parts()
+        keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
+        return parts.reader.load(
+            Request(
+                keys=keys,
+                loader=adapt(loader),
+                policy=policy,
+                ttl=ttl,
+                tags=collapse(names) if names else (),
+                use_memory=use_memory,
+            )
+        )
 
     def _plan(
         self,
@@ -263,9 +295,10 @@ class EntryVerbs(ABC):
                 value = MISSING
             if value is not MISSING:
                 return value
-        parts = self._open_parts()
-        keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
-        return (await parts.reader.load(_load_request(keys, loader, policy, ttl, given, use_memory))).value
+        lookup = await self._load(
+            data_type, resource_id, tenant_id, loader, ttl, given, policy, use_memory, search_hierarchy
+        )
+        return lookup.value
 
     async def refresh(
         self,
@@ -449,21 +482,3 @@ class EntryVerbs(ABC):
         names, scope = name_tags(tags, document_ids), make_scope(tenant_id)
         # Without names, the writer would take the whole scope to be meant.
         return (await self._open_parts().writer.invalidate(scope, None, None, names)).known if names else 0
-
-
-def _load_request(
-    keys: tuple[EntryKey, ...],
-    loader: Callable[..., Any],
-    policy: Policy,
-    ttl: TtlOrUnset,
-    names: tuple[str, ...],
-    use_memory: bool,
-) -> Request:
-    return Request(
-        keys=keys,
-        loader=adapt(loader),
-        policy=policy,
-        ttl=ttl,
-        tags=collapse(names) if names else (),
-        use_memory=use_memory,
-    )

@@ -36,19 +36,24 @@ class SharedTimer(Generic[T]):
     Args:
         after_s: How long, in seconds.
         act: Called with the thing then. It may start it again.
+
+    Attributes:
+        loop: The loop that it runs on, once it has run.
     """
 
-    __slots__ = ("_act", "_after_s", "_due", "_timer")
+    __slots__ = ("_act", "_after_s", "_due", "_timer", "loop")
 
     def __init__(self, after_s: float, act: Callable[[T], None]) -> None:
         self._after_s = after_s
         self._act = act
         self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, thing: T) -> None:
         """Lets the time of a thing run."""
-        loop = asyncio.get_running_loop()
+        # In Python 3.11, which loop runs takes a system call to ask; a cache has one all its life.
+        loop = self.loop = self.loop or asyncio.get_running_loop()
         due = self._due[thing] = loop.time() + self._after_s
         if self._timer is None:
             self._timer = loop.call_at(due, self._fire)
@@ -121,7 +126,7 @@ class TimeLimit(msgspec.Struct, eq=False):
 
     def __enter__(self) -> None:
         if self._timer is not None:
-            task = asyncio.current_task()
+            task = asyncio.current_task(self._timer.loop)
             assert task is not None
             self._task = task
             self._timer.start(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -132,7 +133,7 @@ class Flight(msgspec.Struct, eq=False):
 
         Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
-        # In Python 3.11, which loop runs takes a system call to ask: its task knows.
+        # Its task knows the loop, which takes a system call to ask for in Python 3.11.
         loop = asyncio.get_running_loop() if self.task is None else self.task.get_loop()
         waiter: asyncio.Future[Any] = loop.create_future()
         load = None if behind else current_call()
@@ -203,6 +204,7 @@ class SingleFlight:
         self._aside: dict[bytes, list[Flight]] = {}
         self.claims: dict[Callable[[], None], SourceCall | None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -282,17 +284,13 @@ class SingleFlight:
 
         A flight whose ``task`` is set to it is ended by the last of its callers that leaves.
         """
-        task = asyncio.get_running_loop().create_task(load)
+        # In Python 3.11, which loop runs takes a system call to ask; a cache has one all its life.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        task = loop.create_task(load)
         # The loop refers to its tasks weakly: one that nothing else holds may be collected while it runs.
         self._tasks.add(task)
-
-        def forget(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
-            for flight in flights:
-                self._forget(flight)
-
         # One callback for both: each is a handle and a turn of the loop.
-        task.add_done_callback(forget)
+        task.add_done_callback(partial(self._forget, flights))
         return task
 
     def register(self, entry: bytes) -> Flight:
@@ -373,15 +371,17 @@ class SingleFlight:
             _CANCELLED.update(left)
             await finish(left, 0.0)
 
-    def _forget(self, flight: Flight) -> None:
-        # Only itself: the next flight of the entry may have taken its place.
-        entry = flight.entry
-        if self._flights.get(entry) is flight:
-            del self._flights[entry]
-        elif (aside := self._aside.get(entry)) is not None and flight in aside:
-            aside.remove(flight)
-            if not aside:
-                del self._aside[entry]
+    def _forget(self, flights: Sequence[Flight], task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        for flight in flights:
+            # Only itself: the next flight of the entry may have taken its place.
+            entry = flight.entry
+            if self._flights.get(entry) is flight:
+                del self._flights[entry]
+            elif (aside := self._aside.get(entry)) is not None and flight in aside:
+                aside.remove(flight)
+                if not aside:
+                    del self._aside[entry]
 
 
 # Not `task.cancelling()`: before Python 3.13 a `TaskGroup` whose child fails while it is being left counts one too many.

@@ -146,7 +146,7 @@ class LoadRunner:
             finally:
                 cancel_all((call, others))
 
-    def _sort(self, loads: Iterable[EntryLoad]) -> tuple[list[EntryLoad], list[EntryLoad]]:
+    def _sort(self, loads: Sequence[EntryLoad]) -> tuple[Sequence[EntryLoad], Sequence[EntryLoad]]:
         """Hands out the entries that other loads have brought. Returns those to be loaded here, and those that others load."""
         mine: list[EntryLoad] = []
         theirs: list[EntryLoad] = []
@@ -156,7 +156,8 @@ class LoadRunner:
                 self._filler.resolve(one.flight, self._filler.answer_with(permit), one.request.policy)
             else:
                 (theirs if isinstance(permit, Held) else mine).append(one)
-        return mine, theirs
+        # The lists live as long as the load, and the collector walks through all that lives.
+        return loads if len(mine) == len(loads) else mine, theirs or ()
 
     async def _await_others(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Entries that other processes are loading: take each as it comes, and load those that do not come."""
@@ -170,7 +171,7 @@ class LoadRunner:
                 for wait in ready:
                     wait.result()
                 mine, theirs = self._sort([waits.pop(wait) for wait in ready])
-                left = mine + theirs
+                left = [*mine, *theirs]
                 for call in done & calls.keys():
                     called, error = calls.pop(call), error_of(call)
                     if error is not None:

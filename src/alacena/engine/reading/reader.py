@@ -19,7 +19,7 @@ from alacena.engine.reading.decision import RENEWING, STALE, ReadDecision, decid
 from alacena.engine.reading.load_runner import consume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
     from typing import TypeAlias
 
     from alacena.engine.base.keys import EntryKey
@@ -106,7 +106,7 @@ class Reader:
         answer, renews = self.settle(key, found, request.policy)
         if answer is None:
             self.admit(key, request.policy)
-            answers = await self.wait_for_loads([(request, found)], self._runner.start)
+            answers = await self.wait_for_loads(((request, found),), self._runner.start)
             answer = answers[key.entry]
         elif renews and found is not None:
             self._refresh_behind(request, found)
@@ -144,7 +144,7 @@ class Reader:
         self._counts.count_miss(key, found)
         self.admit(key, request.policy)
         while (flight := self.find_flight(request)) is not None:
-            answers, again = await self._wait([(request, found)], [flight])
+            answers, again = await self._wait(((request, found),), (flight,))
             if not again:
                 lookup = answers[key.entry]
                 self._counts.count_loaded_read(key, lookup, waited=True)
@@ -248,24 +248,27 @@ class Reader:
         """
         answers: dict[bytes, Lookup[Any]] = {}
         while wanted:
-            # No await may come between this line and `start`: two callers would both find no flight, and load twice.
-            joined, lonely = [], []
-            for one in wanted:
-                flight = self.find_flight(one[0])
-                joined.append(flight)
-                if flight is None:
-                    lonely.append(one)
-            flights: Sequence[Any] = joined
-            if lonely:
-                started = iter(start(lonely))
-                flights = [flight or next(started) for flight in joined] if len(joined) > 1 else list(started)
+            flights, joined = self._board(wanted, start)
             landed, again = await self._wait(wanted, flights)
-            for (request, _), flight in zip(wanted, joined, strict=True):
+            for (request, _), flight in zip(wanted, flights, strict=True):
                 if (lookup := landed.get(request.key.entry)) is not None:
-                    self._counts.count_loaded_read(request.key, lookup, waited=flight is not None)
+                    self._counts.count_loaded_read(request.key, lookup, waited=flight in joined)
             answers = landed if not answers else answers | landed
             wanted = again
         return answers
+
+    def _board(self, wanted: Sequence[Wanted], start: Start) -> tuple[Sequence[Flight], Container[Flight]]:
+        """Returns the load of each entry, and those among them that were under way; the others are started.
+
+        No await comes between the look and the start: two callers would both find no flight, and load twice.
+        """
+        flights = [self.find_flight(request) for request, _ in wanted]
+        lonely = [one for one, flight in zip(wanted, flights, strict=True) if flight is None]
+        started = start(lonely) if lonely else ()
+        if len(started) == len(wanted):
+            return started, ()
+        left = iter(started)
+        return [flight or next(left) for flight in flights], {flight for flight in flights if flight is not None}
 
     async def _wait(
         self, wanted: Sequence[Wanted], flights: Sequence[Flight]

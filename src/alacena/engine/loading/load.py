@@ -110,7 +110,7 @@ class LoadContext:
                 self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
         self.reads = LoadReads(key) if reads is None else reads
-        if may_join is not None:  # the rule by which others may join its flight
+        if may_join is not None:
             self._may_join = may_join
 
     @property
@@ -254,10 +254,11 @@ Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
 def adapt(loader: Callable[..., Any]) -> Loader:
     """Returns a loader as the reader calls it: one that takes nothing, or is not async, is accepted too.
 
+    Most loaders are what the reader calls, and come back as they are: a wrapper would be one coroutine more for each load.
+
     Raises:
         TypeError: It is no function, such as the coroutine that calling one returns.
     """
-    # Mostly it is what the reader calls: one coroutine less for each load.
     if type(loader) is FunctionType and not loader.__dict__ and not loader.__defaults__:
         code = loader.__code__
         if code.co_argcount and code.co_flags & _KINDS == inspect.CO_COROUTINE:
@@ -390,7 +391,8 @@ class Carrier(Protocol):
 class SourceCall(msgspec.Struct, eq=False):
     """A call of a source that is under way: a block around it, which notes its reads from the cache and its waits.
 
-    It is seen by all that the source runs, in tasks that it starts too.
+    It is seen by all that the source runs, in tasks that it starts too. If it ends in a context that it never entered, there
+    is nothing to undo; see :func:`alacena.engine.base.surroundings.undo`.
 
     Args:
         flights: The flights of its cache: one process may have several caches, with equal names for other entries.
@@ -428,7 +430,6 @@ class SourceCall(msgspec.Struct, eq=False):
         try:
             LOAD.reset(load)
             _CALL.reset(call)
-        # As `undo` does for each of them, without a call: the block ends in a context that it never entered.
         except ValueError:
             pass
         context = self.context

@@ -52,7 +52,6 @@ class SharedTimer(Generic[T]):
 
     def start(self, thing: T) -> None:
         """Lets the time of a thing run."""
-        # In Python 3.11, which loop runs takes a system call to ask; a cache has one all its life.
         loop = self.loop = self.loop or asyncio.get_running_loop()
         due = self._due[thing] = loop.time() + self._after_s
         if self._timer is None:
@@ -116,7 +115,7 @@ class TimeLimit(msgspec.Struct, eq=False):
     _timeout_s: float | None
     _keys: Sequence[EntryKey]
     _loader: object
-    _task: asyncio.Task[Any] = None  # type: ignore[assignment] # that in which the block is entered
+    _task: asyncio.Task[Any] = None  # type: ignore[assignment]
     _is_over: bool = False
 
     def pass_by(self) -> None:

@@ -133,7 +133,6 @@ class Flight(msgspec.Struct, eq=False):
 
         Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
-        # Its task knows the loop, which takes a system call to ask for in Python 3.11.
         loop = asyncio.get_running_loop() if self.task is None else self.task.get_loop()
         waiter: asyncio.Future[Any] = loop.create_future()
         load = None if behind else current_call()
@@ -284,7 +283,7 @@ class SingleFlight:
 
         A flight whose ``task`` is set to it is ended by the last of its callers that leaves.
         """
-        # In Python 3.11, which loop runs takes a system call to ask; a cache has one all its life.
+        # In Python 3.11 it takes a system call to ask which loop runs, and a cache has one all its life.
         loop = self._loop = self._loop or asyncio.get_running_loop()
         task = loop.create_task(load)
         # The loop refers to its tasks weakly: one that nothing else holds may be collected while it runs.

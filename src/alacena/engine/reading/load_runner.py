@@ -119,7 +119,8 @@ class LoadRunner:
                 raise
         finally:
             for one in loads:
-                self._leases.give_back(one)
+                if one.flight.lease is not None or isinstance(one.permit, Held):
+                    self._leases.give_back(one)
 
     async def _wait_and_call(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from contextlib import suppress
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -248,7 +249,7 @@ class Reader:
         """
         answers: dict[bytes, Lookup[Any]] = {}
         while wanted:
-            flights, joined = self._board(wanted, start)
+            flights, joined = self._join_or_start(wanted, start)
             landed, again = await self._wait(wanted, flights)
             for (request, _), flight in zip(wanted, flights, strict=True):
                 if (lookup := landed.get(request.key.entry)) is not None:
@@ -257,13 +258,18 @@ class Reader:
             wanted = again
         return answers
 
-    def _board(self, wanted: Sequence[Wanted], start: Start) -> tuple[Sequence[Flight], Container[Flight]]:
+    def _join_or_start(self, wanted: Sequence[Wanted], start: Start) -> tuple[Sequence[Flight], Container[Flight]]:
         """Returns the load of each entry, and those among them that were under way; the others are started.
 
         No await comes between the look and the start: two callers would both find no flight, and load twice.
         """
-        flights = [self.find_flight(request) for request, _ in wanted]
-        lonely = [one for one, flight in zip(wanted, flights, strict=True) if flight is None]
+        flights: list[Flight | None] = []
+        lonely: list[Wanted] = []
+        for one in wanted:
+            flight = self.find_flight(one[0])
+            flights.append(flight)
+            if flight is None:
+                lonely.append(one)
         started = start(lonely) if lonely else ()
         if len(started) == len(wanted):
             return started, ()
@@ -283,7 +289,7 @@ class Reader:
         # 1. The first caller starts the flight and joins it; the second joins it.
         # 2. The first is cancelled. Its own future is cancelled, not the load's task: the second still waits for that.
         # 3. The last future that is cancelled cancels the task. `asyncio.wait` cancels nothing, hence the `cancel` below.
-        outcomes = [flight.join() for flight in flights]
+        outcomes = list(map(_JOIN, flights))
         try:
             answers: dict[bytes, Lookup[Any]] = {}
             # One entry without a stand-in must be waited for anyway, so a soft timeout would spare this caller nothing.
@@ -382,6 +388,8 @@ class Reader:
 
 _NOTHING: Final[Lookup[Any]] = Lookup(None, "none", found=False)
 
+
+_JOIN: Final = methodcaller("join")
 
 _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
 """How loads end that say nothing of the source."""

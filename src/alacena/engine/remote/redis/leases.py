@@ -97,6 +97,7 @@ class Leases:
         self._under_way = 0
         self._gathered: _Gathered = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         # Each token begins with it: an operator can be told whose lease it is, and no byte more is sent.
         self.mark = environment.token(LEASE_MARK_BYTES)
 
@@ -129,7 +130,8 @@ class Leases:
             self._under_way -= 1
 
     def _gather(self, one: LeaseRequest) -> asyncio.Future[Permit | BackendError]:
-        loop = asyncio.get_running_loop()
+        # In Python 3.11, which loop runs takes a system call to ask; a cache has one all its life.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         gathered = self._gathered
         if not gathered:
             # In a task of its own: a caller who is cancelled must not take along what the others ask for.

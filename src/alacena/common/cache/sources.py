@@ -24,7 +24,6 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from alacena.common.cache.queries import execute_query, function_name
 from alacena.engine.base.errors import ArgumentError, show
 from alacena.engine.base.lineage import documents_in
 from alacena.engine.loading.load import LOAD
@@ -47,6 +46,7 @@ _CONTRACT: Final = ("resource_id", "tenant_id", "ctx")
 _SCOPES: Final = ("agent_id", "conversation_id", "collection_id")
 _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
 _MANY: Final = (list, tuple, set, frozenset)
+_QUERIES: Final = ("postgrest.", "supabase.", "storage3.")
 
 
 class SourceRequest(msgspec.Struct, frozen=True):
@@ -116,7 +116,9 @@ def _plan(function: object) -> Plan:
     try:
         parameters = tuple(inspect.signature(function).parameters.values())
     except ValueError as error:
-        msg = f"the signature of {function_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
+        msg = (
+            f"the signature of {_name(function)} cannot be read: wrap it in a function of (resource_id, tenant_id, ctx)"
+        )
         raise ArgumentError(msg) from error
     kinds = {parameter.kind for parameter in parameters}
     # The guide writes `lambda *args: ...`. It does not say how many it takes, so it gets all three.
@@ -161,9 +163,30 @@ def _list_required_keywords(function: SourceFunction, parameters: Iterable[Param
 
 def _too_many(function: SourceFunction, parameter: str) -> TypeError:
     return TypeError(
-        f"{function_name(function)} cannot be a source: nothing is known for its parameter {parameter!r}. A source gets "
+        f"{_name(function)} cannot be a source: nothing is known for its parameter {parameter!r}. A source gets "
         "(resource_id, tenant_id, ctx) or fewer; bind anything else with functools.partial or a closure"
     )
+
+
+def _refuse_query(value: Any, source: object) -> Any:
+    """Returns the result of a source, if it is no query that is still to be executed.
+
+    Args:
+        value: The result of the source.
+        source: The source.
+
+    Raises:
+        TypeError: It is a query of Supabase's that was not executed.
+    """
+    if type(value).__module__.startswith(_QUERIES) and callable(getattr(value, "execute", None)):
+        msg = f"{_name(source)} returned a query that was not executed: write `(await query.execute()).data` in it"
+        raise TypeError(msg)
+    return value
+
+
+def _name(function: object) -> str:
+    """Returns the name of a source in messages."""
+    return str(getattr(function, "__qualname__", None) or repr(function))
 
 
 def depends_on(*document_ids: Any) -> None:
@@ -208,4 +231,4 @@ async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest
         # `async def f(resource_id): return fetch(resource_id)` forgets an await, and gives a coroutine once more.
         if type(value) is CoroutineType:
             value = await value
-    return execute_query(value, function)
+    return _refuse_query(value, function)

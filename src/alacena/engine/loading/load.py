@@ -93,13 +93,7 @@ class LoadContext:
     _may_join: Callable[[], bool] | None = None
     around: LoadContext | None = None
 
-    def __init__(
-        self,
-        key: EntryKey,
-        tags: Iterable[str] = (),
-        reads: LoadReads | None = None,
-        may_join: Callable[[], bool] | None = None,
-    ) -> None:
+    def __init__(self, key: EntryKey, tags: Iterable[str] = (), reads: LoadReads | None = None) -> None:
         ident = key.ident
         self.tenant_id: str = ident[0]
         self.data_type: str = ident[1]
@@ -110,8 +104,6 @@ class LoadContext:
                 self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
         self.reads = LoadReads(key) if reads is None else reads
-        if may_join is not None:
-            self._may_join = may_join
 
     @property
     def is_joinable(self) -> bool:
@@ -120,6 +112,10 @@ class LoadContext:
         A source that brings its value bit by bit asks this before it gives another caller a part of it.
         """
         return self._may_join is not None and self._may_join()
+
+    def join_while(self, may_join: Callable[[], bool]) -> None:
+        """Says the rule by which others may join; the load's own flight does."""
+        self._may_join = may_join
 
     @property
     def ttl(self) -> TtlOrUnset:

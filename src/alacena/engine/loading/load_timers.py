@@ -83,22 +83,19 @@ class Renewals:
     Args:
         remote: Where the leases are.
         every_s: How often, in seconds.
+
+    Attributes:
+        begin: Prolongs from now on the leases that the flights of one load have at that moment.
+        end: Stops for the flights of one load.
     """
 
     def __init__(self, remote: RemoteTier, every_s: float) -> None:
         self._remote = remote
-        self._timer: SharedTimer[tuple[Flight, ...]] = SharedTimer(every_s, self._renew)
-
-    def begin(self, carriers: tuple[Flight, ...]) -> None:
-        """Prolongs from now on the leases that the flights of one load have at that moment."""
-        self._timer.start(carriers)
-
-    def end(self, carriers: tuple[Flight, ...]) -> None:
-        """Stops for the flights of one load."""
-        self._timer.stop(carriers)
+        timer: SharedTimer[tuple[Flight, ...]] = SharedTimer(every_s, self._renew)
+        self.begin, self.end = timer.start, timer.stop
 
     def _renew(self, carriers: tuple[Flight, ...]) -> None:
-        self._timer.start(carriers)
+        self.begin(carriers)
         for flight in carriers:
             if flight.lease is not None:
                 self._remote.renew(flight.lease)

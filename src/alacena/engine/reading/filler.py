@@ -69,6 +69,7 @@ class Filler:
         Raises:
             EncodeError: The value cannot be stored.
         """
+        asked, ratio = self._choose_lifetime(policy, ttl)
         payload = None if self._codec.is_sure(value) else self._codec.encode(value)
         if payload is not None and policy.shared and not is_immutable(value):
             # What memory hands to everybody must be what the server has, whatever the caller does with its own.
@@ -76,7 +77,7 @@ class Filler:
         return NewEntry(
             value=value,
             payload=payload,
-            fresh_for_s=self.lifetime(policy, ttl),
+            fresh_for_s=jitter(asked, ratio, self._environment.random()),
             stale_for_s=min(policy.stale_s, _LONGEST_S),
             tags=tuple(dict.fromkeys(tags)) if len(tags) > 1 else tags,
             load_s=load_s,
@@ -112,11 +113,6 @@ class Filler:
                 )
             )
         return made
-
-    def lifetime(self, policy: Policy, ttl: TtlOrUnset) -> float | None:
-        """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
-        asked, ratio = self._choose_lifetime(policy, ttl)
-        return jitter(asked, ratio, self._environment.random())
 
     def _choose_lifetime(self, policy: Policy, ttl: TtlOrUnset) -> tuple[float | None, float]:
         """Returns the time asked for, or the type's own, and the part of it that may be taken off."""

@@ -198,8 +198,8 @@ class LoadRunner:
         source: object = loader
         if loader is None:
             source, ask = first.loader, first.loader if loads[0].stale is None else _hand_over(loads[0])
-            may_join = partial(self._flights.carries, first.key.entry, flights[0])
-            context = LoadContext(first.key, first.tags, may_join=may_join)
+            context = LoadContext(first.key, first.tags)
+            context.join_while(partial(self._flights.carries, first.key.entry, flights[0]))
         else:
             ask, context = partial(_ask_for_all, loader, [key.resource_id for key in keys]), LoadContext(first.key)
         call = self._ask(keys, flights, ask, context)

@@ -6,7 +6,9 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import count
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.errors import BackendError
 from alacena.engine.base.policy import UNKEPT
@@ -44,6 +46,9 @@ class LeaseTimes:
     budget_s: float
     timeout_s: float
     lease_ms: int
+
+
+_NAME_OF: Final = attrgetter("name")
 
 
 class _Terms:
@@ -225,19 +230,17 @@ class Leases:
         token = self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch
         terms = _Terms(token, epoch, self._coherence.generation(bucket))
         mint, mint_name = self._environment.token(8), new_name(self._environment)
-        grounds = dict.fromkeys(depends)
-        wide = {generation.name: generation for own in grounds for generation in own[:2]}
-        generations = wide | {generation.name: generation for own in grounds for generation in own[2:]}
-        places = {name: place for place, name in enumerate(generations, 1)}
+        generations, wide = _list_generations(depends)
+        places = dict(zip(generations, count(1), strict=False))
         wanted: list[int] = []
         before: tuple[int, tuple[Generation, ...]] | None = None
         for one, own in zip(asked, depends, strict=True):
-            ground = (len(one.key.generations), own)
-            if ground == before:
+            rests_on = (len(one.key.generations), own)
+            if rests_on == before:
                 wanted.append(0)
             else:
-                before = ground
-                wanted += (len(own), ground[0], *[places[generation.name] for generation in own])
+                before = rests_on
+                wanted += (len(own), rests_on[0], *map(places.__getitem__, map(_NAME_OF, own)))
 
         def settle(answering: Node, reply: list[Any]) -> list[Permit]:
             name, terms.length, nonces, *found = reply
@@ -268,9 +271,10 @@ class Leases:
             return permits
 
         names: list[str | bytes] = [bucket]
-        names += [name for one in asked for name in (one.key.entry, one.key.lease, one.key.hold)]
+        for one in asked:
+            names += (one.key.entry, one.key.lease, one.key.hold)
         args: tuple[Argument, ...] = (
-            len(asked), terms.token, self._lease_ms, mint, len(wide), NARROW_LIFE_MS, mint_name, *wanted,
+            len(asked), terms.token, self._lease_ms, mint, wide, NARROW_LIFE_MS, mint_name, *wanted,
         )  # fmt: skip
         return node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
 
@@ -340,3 +344,17 @@ class Leases:
         except BackendError as error:
             self._nodes.owe((), (key,), error)
             raise
+
+
+def _list_generations(depends: Sequence[tuple[Generation, ...]]) -> tuple[dict[str, Generation], int]:
+    """Returns all that some entries depend on, by name, those of tenants and types first; and how many of them are these."""
+    grounds = dict.fromkeys(depends)
+    generations: dict[str, Generation] = {}
+    for own in grounds:
+        for generation in own[:2]:
+            generations[generation.name] = generation
+    wide = len(generations)
+    for own in grounds:
+        for generation in own[2:]:
+            generations[generation.name] = generation
+    return generations, wide

@@ -278,7 +278,7 @@ class Reader:
 
     async def _wait(
         self, wanted: Sequence[Wanted], flights: Sequence[Flight]
-    ) -> tuple[dict[bytes, Lookup[Any]], list[Wanted]]:
+    ) -> tuple[dict[bytes, Lookup[Any]], Sequence[Wanted]]:
         """Waits for loads as long as the policy says, or lets expired entries stand in for those that fail or take too long.
 
         Returns:
@@ -295,14 +295,14 @@ class Reader:
             # One entry without a stand-in must be waited for anyway, so a soft timeout would spare this caller nothing.
             if len(wanted) > 1 or may_stand_in(wanted[0][1], wanted[0][0].policy):
                 answers = await self._wait_or_stand_in(wanted, flights, outcomes)
-            again: list[Wanted] = []
+            again: Sequence[Wanted] = ()
             for (request, stale), outcome in zip(wanted, outcomes, strict=True):
                 if request.key.entry in answers:
                     continue
                 try:
                     answers[request.key.entry] = await outcome
                 except _ASK_AGAIN as error:
-                    again.append((self._repeat(request, error), stale))
+                    again = [*again, (self._repeat(request, error), stale)]
         except asyncio.CancelledError:
             for outcome in outcomes:
                 outcome.cancel()

@@ -12,17 +12,17 @@ import pytest
 from alacena.common.cache import source_functions
 from alacena.common.cache.source_functions import SourceRequest, ask_source, depends_on, documents_in, plan
 from alacena.common.context import Context
-from alacena.engine import Scope
+from alacena.engine.loading.load import LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CTX = Context("t")
-REQUEST = SourceRequest("r", Scope("t", agent_id="a", collection_id="c"), CTX)
+REQUEST = SourceRequest("r", "t", CTX, agent_id="a", collection_id="c")
 
 
 async def ask(function: Callable[..., Any]) -> Any:
-    return await ask_source(function, plan(function), REQUEST, None)
+    return await ask_source(function, plan(function), REQUEST)
 
 
 class Service:
@@ -205,7 +205,9 @@ async def test_depends_on_reaches_the_load_under_way_and_nothing_outside_one() -
 
     load = Load()
     depends_on("outside")
-    assert await ask_source(search, plan(search), REQUEST, load) == "found"
+    token = LOAD.set(load)
+    assert await ask_source(search, plan(search), REQUEST) == "found"
+    LOAD.reset(token)
     depends_on("after")
     assert load.documents == ["d1", "d2"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import dataclass, field, replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -25,17 +24,20 @@ from alacena.constants import (
 from alacena.engine import MISSING, UNCHANGED, UNSET, Lookup
 from alacena.engine.base.arguments import check_callable, copy_mapping
 from alacena.engine.base.errors import ArgumentError, text_of
+from alacena.engine.base.keys import NO_NAMES
+from alacena.engine.base.ttl import check_ttl
 from alacena.engine.loading.load import source_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from alacena.engine import LoadContext, TtlOrUnset
+    from alacena.engine import Cache, LoadContext, Scope, TtlOrUnset
     from alacena.engine.base.keys import DocumentId
 
     Documents: TypeAlias = DocumentId | Iterable[DocumentId] | Callable[[Any], DocumentId | Iterable[DocumentId]]
 
 Metrics: TypeAlias = dict[str, Any]
+_Entry: TypeAlias = "tuple[str, str, str | Scope]"
 
 _log = logging.getLogger("alacena")
 
@@ -148,14 +150,14 @@ async def get_with_cache_aside(
                 metrics["resource_id"] = resource_id
                 metrics["latency_ms"] = metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
                 return value, metrics
-    _check_functions(serializer=serializer, deserializer=deserializer, validation_func=validation_func)
+    if not (serializer is deserializer is validation_func is None):
+        _check_functions(serializer=serializer, deserializer=deserializer, validation_func=validation_func)
     metadata = None if metadata is None else copy_mapping(metadata, "metadata", "what the metrics give back")
-    sources = _Sources(fetch_from_db_func, generate_func, serializer, depends_on)
-    # Inside a generator the ambient tenant is an object. It equals no key, so memory has missed, and is settled here.
-    scope = scope_of(settle_value(tenant), agent_id, conversation_id, collection_id, user_id, permissions)
+    entry = (data_type, resource_id, _where(tenant, agent_id, conversation_id, collection_id, user_id, permissions))
+    load = _Load(resource_id, ctx, fetch_from_db_func, generate_func, serializer, depends_on)
     # None is the guide's word for the type's own duration in this function. In CacheManager.set it means for ever.
-    read = _Read(data_type, SourceRequest(resource_id, scope, ctx), sources, UNSET if ttl is None else ttl, use_memory)
-    value, metrics = await _read_checked(read, deserializer, validation_func)
+    wanted: TtlOrUnset = UNSET if ttl is None else ttl
+    value, metrics = await _read(entry, load, wanted, use_memory, deserializer, validation_func)
     metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
     _give_back(metrics, idempotency_key, metadata)
     return value, metrics
@@ -168,6 +170,18 @@ def _check_functions(**functions: Any) -> None:
     if (functions["serializer"] is None) != (functions["deserializer"] is None):
         msg = "give serializer= and deserializer= together: with one of them, a hit is of another type than a miss"
         raise ArgumentError(msg)
+
+
+def _where(
+    tenant: Any, agent_id: Id, conversation_id: Id, collection_id: Id, user_id: Id, permissions: Permissions
+) -> str | Scope:
+    """Returns the tenant of an entry that is its tenant's own, else the scope of the entry."""
+    # Inside a generator the ambient tenant is an object. It equals no key, so memory has missed, and is settled here.
+    tenant_id = tenant if type(tenant) is str else settle_value(tenant)
+    # The name of its tenant says all of most entries: a scope would be made here and taken apart again below.
+    if agent_id is conversation_id is collection_id is user_id is permissions is None:
+        return tenant_of(tenant_id)
+    return scope_of(tenant_id, agent_id, conversation_id, collection_id, user_id, permissions)
 
 
 def _find_named_tenant(tenant_id: str | None, ctx: Any) -> str | None:
@@ -190,6 +204,9 @@ _metrics_of_a_hit: Final = {
 """A copy of a dict costs less than building one; a hit in memory fills in what differs."""
 
 
+_SOURCES: Final = {"cache": SOURCE_CACHE, "stale": SOURCE_STALE}
+
+
 def _give_back(metrics: Metrics, idempotency_key: str | None, metadata: Mapping[str, Any] | None) -> None:
     if idempotency_key is not None:
         metrics["idempotency_key"] = idempotency_key
@@ -197,13 +214,52 @@ def _give_back(metrics: Metrics, idempotency_key: str | None, metadata: Mapping[
         metrics["metadata"] = dict(metadata)
 
 
-class _Sources(NamedTuple):
-    """The sources of one read, and how their answers are stored."""
+async def _read(
+    entry: _Entry,
+    load: _Load,
+    ttl: TtlOrUnset,
+    use_memory: bool,
+    deserializer: Callable[[Any], Any] | None,
+    validation_func: Callable[[Any], Any] | None,
+) -> tuple[Any, Metrics]:
+    """Looks at the tiers and then at the sources."""
+    # On the thread of its loop the open cache is at hand, as for a hit; it looks at the loop itself.
+    cache = PROCESS.cache if PROCESS.thread == get_ident() else None
+    if cache is None:
+        cache = await runtime.opened()
+    lookup = await cache._load(*entry, load, ttl if ttl is UNSET else check_ttl(ttl), use_memory=use_memory)
+    value, error = lookup.value, None
+    if deserializer is not None or validation_func is not None or type(value) is _Unserialized:
+        checks = (deserializer, validation_func)
+        lookup, load, value, error = await _check(cache, entry, load, lookup, ttl, *checks)
+    metrics = _metrics_of(entry, lookup, load)
+    if error is not None:
+        metrics["serialization_error"] = text_of(error)
+    return value, metrics
 
-    fetch: SourceFunction | None
-    generate: SourceFunction | None
-    serializer: Callable[[Any], Any] | None
-    depends_on: Documents
+
+def _metrics_of(entry: _Entry, lookup: Lookup[Any], load: _Load) -> Metrics:
+    """Returns the facts of a read that went past memory."""
+    source = SOURCE_NOT_FOUND
+    if lookup.found:
+        source = _SOURCES.get(lookup.source) or lookup.origin or SOURCE_SUPABASE
+    hit = lookup.hit
+    metrics = {
+        "source": source,
+        "tier": lookup.tier,
+        "cache_hit": hit,
+        "data_type": entry[0],
+        "resource_id": entry[1],
+        "latency_ms": lookup.latency_s * 1000.0,
+        "stored": lookup.stored or hit,
+    }
+    if lookup.reason:
+        metrics["reason"] = lookup.reason
+        if lookup.reason == "truncated":
+            metrics["truncated"] = True
+    if load.times_ms:
+        metrics.update(load.times_ms)
+    return metrics
 
 
 class _Unserialized(NamedTuple):
@@ -213,112 +269,101 @@ class _Unserialized(NamedTuple):
     error: str
 
 
-class _Read(NamedTuple):
-    """One read of one entry that may load it."""
+class _Load:
+    """The loader of one read, and its findings if it was this read that loaded.
 
-    data_type: str
-    request: SourceRequest
-    sources: _Sources
-    ttl: TtlOrUnset
-    use_memory: bool
+    Attributes:
+        context: The load's own words about its value; ``None`` if another read has loaded.
+        origin: The source that had the value.
+        loaded: The value as its source gave it, before its serializer.
+        times_ms: How long each source took.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_ctx",
+        "_depends_on",
+        "_fetch",
+        "_generate",
+        "_resource_id",
+        "_serializer",
+        "context",
+        "loaded",
+        "origin",
+        "times_ms",
+    )
+
+    def __init__(
+        self,
+        resource_id: str,
+        ctx: Context | None,
+        fetch: SourceFunction | None,
+        generate: SourceFunction | None,
+        serializer: Callable[[Any], Any] | None,
+        depends_on: Documents,
+    ) -> None:
+        self._resource_id = resource_id
+        self._ctx = ctx
+        self._fetch = fetch
+        self._generate = generate
+        self._serializer = serializer
+        self._depends_on: Any = depends_on
+        self._asked: SourceFunction | None = None
+        self.context: LoadContext | None = None
+        self.origin: str | None = None
+        self.loaded: Any = None
+        self.times_ms: Metrics = {}
+
+    def anew(self) -> _Load:
+        """Returns a loader of the same sources, for another load: this one may be loading behind a stale answer."""
+        return _Load(self._resource_id, self._ctx, self._fetch, self._generate, self._serializer, self._depends_on)
 
     @property
-    def entry(self) -> tuple[str, str]:
-        """The entry, for messages."""
-        return self.data_type, self.request.resource_id
-
-    async def look_up(self) -> tuple[Lookup[Any], Metrics, Any]:
-        """Looks at the tiers and then at the sources."""
-        cache = await runtime.opened()
-        load = _Load(self.request, self.sources)
-        lookup = await cache.lookup(
-            self.data_type,
-            self.request.resource_id,
-            self.request.scope,
-            load,
-            ttl=self.ttl,
-            use_memory=self.use_memory,
-        )
-        return lookup, self._metrics(lookup, load), load.loaded
-
-    async def ask_again(self) -> tuple[Lookup[Any], Metrics, Any]:
-        """Asks the sources even on a hit."""
-        cache, started = await runtime.opened(), PROCESS.now()
-        load = _Load(self.request, self.sources)
-        entry = (self.data_type, self.request.resource_id, self.request.scope)
-        # If the sources fail now, the value that was refused must be gone all the same.
-        await cache.delete(*entry)
-        value = await cache.refresh(*entry, load, ttl=self.ttl)
-        latency_s = PROCESS.now() - started
-        reason = None if load.context is None else load.context.refusal or None
-        lookup = Lookup(
-            value,
-            "loader",
-            origin=load.origin,
-            found=value is not None,
-            stored=value is not None and reason is None,
-            latency_s=latency_s,
-            reason=reason,
-        )
-        return lookup, self._metrics(lookup, load), load.loaded
-
-    def _metrics(self, lookup: Lookup[Any], load: _Load) -> Metrics:
-        sources = {"cache": SOURCE_CACHE, "stale": SOURCE_STALE, "loader": lookup.origin or SOURCE_SUPABASE}
-        return {
-            "source": sources[lookup.source] if lookup.found else SOURCE_NOT_FOUND,
-            "tier": lookup.tier,
-            "cache_hit": lookup.hit,
-            "data_type": self.data_type,
-            "resource_id": self.request.resource_id,
-            "latency_ms": lookup.latency_s * 1000.0,
-            "stored": lookup.stored or lookup.hit,
-            **({"reason": lookup.reason} if lookup.reason else {}),
-            **({"truncated": True} if lookup.reason == "truncated" else {}),
-            **load.times_ms,
-        }
-
-
-@dataclass(slots=True)
-class _Load:
-    """The loader of one read, and its findings if it was this read that loaded."""
-
-    request: SourceRequest
-    sources: _Sources
-    origin: str | None = None
-    source_name: str = ""
-    context: LoadContext | None = None
-    loaded: Any = None
-    """The value as its source gave it, before its serializer; of this read's own load alone."""
-    times_ms: Metrics = field(default_factory=dict)
+    def source_name(self) -> str:
+        """The name of the source that is being asked, for messages."""
+        return "" if self._asked is None else source_name(self._asked)
 
     async def __call__(self, load: LoadContext) -> Any:
-        """Asks the database, then the generator; ``None`` where neither has a value."""
+        """Asks the database, then the generator; ``None`` if neither has a value."""
         self.context = load
-        fetch, generate = self.sources.fetch, self.sources.generate
+        fetch, generate = self._fetch, self._generate
         # Both plans are made before either source is called: a function that cannot be a source costs no query.
         steps: list[tuple[SourceFunction, Plan, str, str]] = []
         if fetch is not None:
             steps.append((fetch, plan(fetch), SOURCE_SUPABASE, "db_check_time_ms"))
         if generate is not None:
             steps.append((generate, plan(generate), SOURCE_GENERATION, "generation_time_ms"))
-        with Context(self.request.scope.tenant_id) as own:
-            request = self.request if self.request.ctx is not None else replace(self.request, ctx=own)
+        # Not given to `Context`, which would check it once more.
+        own, tenant_id = Context(), load.tenant_id
+        own.tenant_id = tenant_id
+        with own:
+            request = SourceRequest(
+                self._resource_id,
+                tenant_id,
+                own if self._ctx is None else self._ctx,
+                load.agent_id,
+                load.conversation_id,
+                load.collection_id,
+            )
             for function, how, origin, time_name in steps:
-                self.source_name = source_name(function)
-                started = PROCESS.now()
-                value = await ask_source(function, how, request, load)
+                self._asked, started = function, PROCESS.now()
+                value = await ask_source(function, how, request)
                 self.times_ms[time_name] = (PROCESS.now() - started) * 1000.0
                 if value is not None:
                     load.origin = self.origin = origin
-                    if value is UNCHANGED:
-                        return value
-                    check_data(value, load.tenant_id)
-                    load.depends_on(self._documents(load, value))
-                    return self._serialize(load, value)
+                    return value if value is UNCHANGED else self._describe(load, value)
         return None
 
+    def _describe(self, load: LoadContext, value: Any) -> Any:
+        """Tells the load what the value depends on. Returns the form in which it is stored."""
+        check_data(value, load.tenant_id)
+        if self._serializer is None and self._depends_on is NO_NAMES:
+            return value
+        load.depends_on(self._documents(load, value))
+        return self._serialize(load, value)
+
     def _documents(self, load: LoadContext, value: Any) -> tuple[Any, ...]:
-        given: Any = self.sources.depends_on
+        given = self._depends_on
         if callable(given):
             try:
                 given = _list_documents(given(value))
@@ -328,14 +373,14 @@ class _Load:
                 return ()
         named = _list_documents(given)
         # What is stored in its place may say no more of it.
-        return named if self.sources.serializer is None else (*named, *documents_in(value))
+        return named if self._serializer is None else (*named, *documents_in(value))
 
     def _serialize(self, load: LoadContext, value: Any) -> Any:
-        if self.sources.serializer is None:
+        if self._serializer is None:
             return value
         error: Exception = ValueError("it returned None, which is how a miss looks")
         try:
-            stored = self.sources.serializer(value)
+            stored = self._serializer(value)
         except Exception as raised:  # noqa: BLE001 - code of the caller's runs, and the value was paid for
             stored, error = None, raised
         if stored is not None:
@@ -353,30 +398,55 @@ def _list_documents(documents: Any) -> tuple[Any, ...]:
     return (documents,)
 
 
-async def _read_checked(
-    read: _Read, deserializer: Callable[[Any], Any] | None, validation_func: Callable[[Any], Any] | None
-) -> tuple[Any, Metrics]:
-    """Reads; if the cached value cannot be used, reads once more from the sources.
+async def _check(
+    cache: Cache,
+    entry: _Entry,
+    load: _Load,
+    lookup: Lookup[Any],
+    ttl: TtlOrUnset,
+    deserializer: Callable[[Any], Any] | None,
+    validation_func: Callable[[Any], Any] | None,
+) -> tuple[Lookup[Any], _Load, Any, Exception | None]:
+    """Makes the value of its stored form; if a cached one cannot be used, reads once more from the sources.
 
     It hands out the value that it paid for, even if the serializer or the deserializer fails.
+
+    Returns:
+        The outcome, its load, its value, and why the value could not be serialized or deserialized, if it could not.
     """
-    lookup, metrics, loaded = await read.look_up()
     value, error = _deserialize(lookup.value, deserializer)
     refused = error is not None or (
         validation_func is not None and lookup.hit and not await _answer(validation_func(value))
     )
     # Only what was cached is asked for again: a value that has just been loaded would be paid for twice.
     if refused and lookup.hit:
-        lookup, metrics, loaded = await read.ask_again()
+        load = load.anew()
+        lookup = await _ask_again(cache, entry, load, ttl)
         value, error = _deserialize(lookup.value, deserializer)
-    if error is not None:
-        if not isinstance(lookup.value, _Unserialized):
-            if loaded is None:
-                raise error
-            value = loaded
-            _log.warning("%s/%s is loaded at each read: deserializer= failed: %r", *read.entry, error)
-        metrics["serialization_error"] = text_of(error)
-    return value, metrics
+    if error is not None and not isinstance(lookup.value, _Unserialized):
+        if load.loaded is None:
+            raise error
+        value = load.loaded
+        _log.warning("%s/%s is loaded at each read: deserializer= failed: %r", *entry[:2], error)
+    return lookup, load, value, error
+
+
+async def _ask_again(cache: Cache, entry: _Entry, load: _Load, ttl: TtlOrUnset) -> Lookup[Any]:
+    """Asks the sources even on a hit."""
+    started = PROCESS.now()
+    # If the sources fail now, the value that was refused must be gone all the same.
+    await cache.delete(*entry)
+    value = await cache.refresh(*entry, load, ttl=ttl)
+    reason = None if load.context is None else load.context.refusal or None
+    return Lookup(
+        value,
+        "loader",
+        origin=load.origin,
+        found=value is not None,
+        stored=value is not None and reason is None,
+        latency_s=PROCESS.now() - started,
+        reason=reason,
+    )
 
 
 def _deserialize(stored: Any, deserializer: Callable[[Any], Any] | None) -> tuple[Any, Exception | None]:

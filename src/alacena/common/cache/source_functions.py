@@ -18,13 +18,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CoroutineType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-from alacena.common.cache.queries import execute_query
+import msgspec
+
 from alacena.engine.base.errors import ArgumentError, show, text_of
 from alacena.engine.base.lineage import documents_in
-from alacena.engine.base.surroundings import undo
 from alacena.engine.loading.load import LOAD
 from alacena.engine.loading.one_shot import refuse_generator_function
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from inspect import Parameter
 
     from alacena.common.context import Context
-    from alacena.engine import Scope, TtlOrUnset
+    from alacena.engine import TtlOrUnset
 
 __all__ = ["Plan", "SourceFunction", "SourceRequest", "ask_source", "depends_on", "documents_in", "plan"]
 
@@ -45,19 +46,18 @@ _CONTRACT: Final = ("resource_id", "tenant_id", "ctx")
 _SCOPES: Final = ("agent_id", "conversation_id", "collection_id")
 _NAMES: Final = frozenset((*_CONTRACT, *_SCOPES))
 _MANY: Final = (list, tuple, set, frozenset)
+_QUERIES: Final = ("postgrest.", "supabase.", "storage3.")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRequest:
-    """The entry that a source is asked for."""
+class SourceRequest(msgspec.Struct, frozen=True):
+    """All that a source may be given, by the names of its parameters."""
 
     resource_id: str
-    scope: Scope
+    tenant_id: str
     ctx: Context | None
-
-    def value(self, name: str) -> Any:
-        """Returns the argument of that name."""
-        return getattr(self.scope if name in _SCOPES or name == "tenant_id" else self, name)
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    collection_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,16 @@ class Plan:
     keywords: tuple[str, ...]
     rest: tuple[str, ...]
 
-    async def ask(self, function: SourceFunction, request: SourceRequest) -> Any:
-        """Calls the function and awaits its result, if that is awaitable. Its exceptions pass untouched."""
-        keywords = {name: request.value(name) for name in self.keywords}
+    def call(self, function: SourceFunction, request: SourceRequest) -> Any:
+        """Calls the function. Returns its result as it is."""
+        given = [getattr(request, name) for name in self.positional]
+        if not self.keywords and not self.rest:
+            return function(*given)
+        keywords = {name: getattr(request, name) for name in self.keywords}
         for name in self.rest:
-            if (value := request.value(name)) is not None:
+            if (value := getattr(request, name)) is not None:
                 keywords[name] = value
-        result = function(*[request.value(name) for name in self.positional], **keywords)
-        value = await result if inspect.isawaitable(result) else result
-        # `async def f(resource_id): return fetch(resource_id)` forgets an await, and gives a coroutine once more.
-        return execute_query(await value if inspect.iscoroutine(value) else value, _name(function))
+        return function(*given, **keywords)
 
 
 _PLANS: Final[WeakKeyDictionary[Any, Plan]] = WeakKeyDictionary()
@@ -93,7 +93,7 @@ def plan(function: SourceFunction) -> Plan:
     """
     # Two tables: one function has another plan as a method, whose first parameter is taken.
     known, name = _PLANS, function
-    if inspect.ismethod(function):  # a new bound method is made at every attribute access: remember its function
+    if type(function) is MethodType:  # a new bound method is made at every attribute access: remember its function
         known, name = _BOUND_PLANS, function.__func__
     try:
         found = known.get(name)
@@ -168,7 +168,24 @@ def _too_many(function: SourceFunction, parameter: str) -> TypeError:
     )
 
 
+def _refuse_query(value: Any, source: object) -> Any:
+    """Returns the result of a source, if it is no query that is still to be executed.
+
+    Args:
+        value: The result of the source.
+        source: The source.
+
+    Raises:
+        TypeError: It is a query of Supabase's that was not executed.
+    """
+    if type(value).__module__.startswith(_QUERIES) and callable(getattr(value, "execute", None)):
+        msg = f"{_name(source)} returned a query that was not executed: write `(await query.execute()).data` in it"
+        raise TypeError(msg)
+    return value
+
+
 def _name(function: object) -> str:
+    """Returns the name of a source in messages."""
     return str(getattr(function, "__qualname__", None) or text_of(function, repr))
 
 
@@ -206,10 +223,12 @@ def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
         load.cost(tokens=tokens, usd=usd)
 
 
-async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest, load: Any) -> Any:
-    """Asks one source, with ``load`` as the load that `depends_on` speaks to."""
-    token = LOAD.set(load)
-    try:
-        return await how.ask(function, request)
-    finally:
-        undo(LOAD, token)
+async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest) -> Any:
+    """Asks one source: calls it, and awaits its result if that is awaitable. Its exceptions pass untouched."""
+    value = how.call(function, request)
+    if type(value) is CoroutineType or inspect.isawaitable(value):
+        value = await value
+        # `async def f(resource_id): return fetch(resource_id)` forgets an await, and gives a coroutine once more.
+        if type(value) is CoroutineType:
+            value = await value
+    return _refuse_query(value, function)

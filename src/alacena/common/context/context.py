@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator, possible
 from alacena.common.context.load_access import LoadAccess
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from alacena.common.context.vars import Field, OptionalId
 
 
-class _Frame(NamedTuple):
+class _Frame(msgspec.Struct, frozen=True, eq=False):
     """One entered block: the ambient ids before it, and the block around it."""
 
     owner: Context
@@ -49,8 +52,11 @@ class _Frame(NamedTuple):
         """Returns this chain of blocks without one of them."""
         if self is frame:
             return self.outer
-        return self if self.outer is None else self._replace(outer=self.outer.without(frame))
+        return self if self.outer is None else replace(self, outer=self.outer.without(frame))
 
+
+_VARIABLES: Final = (TENANT, AGENT, CONVERSATION, COLLECTION, USER)
+"""Those of :data:`FIELDS`, in their order."""
 
 _FRAMES: ContextVar[_Frame | None] = ContextVar("alacena.context_frames", default=None)
 
@@ -113,16 +119,18 @@ class Context(LoadAccess):
         user_id: str | None = None,
         tenant_info: object = None,
     ) -> None:
-        self.tenant_id = check_id("tenant_id", tenant_id)
-        in_info = check_id("tenant_id", getattr(tenant_info, "tenant_id", None))
-        if self.tenant_id is None:
-            self.tenant_id = in_info
-        elif in_info is not None and in_info != self.tenant_id:
-            raise TenantMismatchError("the argument tenant_id", self.tenant_id, in_info)
-        self.agent_id = check_id("agent_id", agent_id)
-        self.conversation_id = check_id("conversation_id", conversation_id)
-        self.collection_id = check_id("collection_id", collection_id)
-        self._user_id = check_id("user_id", user_id)
+        # Most blocks name a tenant and nothing else: a call for each id that is not given would be most of the price.
+        self.tenant_id = None if tenant_id is None else check_id("tenant_id", tenant_id)
+        if tenant_info is not None:
+            in_info = check_id("tenant_id", getattr(tenant_info, "tenant_id", None))
+            if self.tenant_id is None:
+                self.tenant_id = in_info
+            elif in_info is not None and in_info != self.tenant_id:
+                raise TenantMismatchError("the argument tenant_id", self.tenant_id, in_info)
+        self.agent_id = None if agent_id is None else check_id("agent_id", agent_id)
+        self.conversation_id = None if conversation_id is None else check_id("conversation_id", conversation_id)
+        self.collection_id = None if collection_id is None else check_id("collection_id", collection_id)
+        self._user_id = None if user_id is None else check_id("user_id", user_id)
         self.validate_tenant = validate_tenant
         self.tenant_info = tenant_info
         self.metrics: dict[str, list[Any]] = {}
@@ -151,21 +159,26 @@ class Context(LoadAccess):
         if self.validate_tenant:
             require_tenant(self.tenant_id if self.tenant_id is not None else ambient(TENANT))
         # As they stand and not settled: on the way out a generator's value comes back as the same object.
-        before = tuple([variable.get() for variable in FIELDS.values()])
-        inside: list[GeneratorValue] = []
+        before = (TENANT.get(), AGENT.get(), CONVERSATION.get(), COLLECTION.get(), USER.get())
+        inside: tuple[GeneratorValue, ...] = ()
         # Called from here and from no helper: it counts the frames up to the code that enters the block.
         generator = find_entering_generator()
-        crosses = self.tenant_id is not None and any(
-            one not in (None, self.tenant_id) for one in possible(TENANT.get())
+        tenant, around = self.tenant_id, before[0]
+        # The value of a generator equals no text.
+        crosses = not (tenant is None or around is None or around == tenant) and any(
+            one not in (None, tenant) for one in possible(around)
         )
-        for name, variable in FIELDS.items():
-            if (value := self._get(name)) is None and not crosses:
+        given = (tenant, self.agent_id, self.conversation_id, self.collection_id, self._user_id)
+        for variable, value, was in zip(_VARIABLES, given, before, strict=True):
+            if value is None and not crosses:
                 continue
-            if generator is not None:
-                value = GeneratorValue(value, variable.get(), generator)
-                inside.append(value)
-            variable.set(value)
-        _FRAMES.set(_Frame(self, before, _FRAMES.get(), tuple(inside)))
+            if generator is None:
+                variable.set(value)
+            else:
+                inner = GeneratorValue(value, was, generator)
+                inside += (inner,)
+                variable.set(inner)
+        _FRAMES.set(_Frame(self, before, _FRAMES.get(), inside))
         return self
 
     def __exit__(
@@ -173,15 +186,17 @@ class Context(LoadAccess):
     ) -> None:
         frame = _FRAMES.get()
         # Not simply the innermost: a generator that is suspended may have left a block of its own open above this one.
-        while frame is not None and not (frame.owner is self and frame.may_end):
+        while frame is not None and not (frame.owner is self and (not frame.inside or frame.may_end)):
             frame = frame.outer
         if frame is None:  # left in a task that never entered it: there is nothing to restore here
             return
         if frame.inside:
             self._leave_generator(frame)
             return
-        for variable, value in zip(FIELDS.values(), frame.before, strict=True):
-            variable.set(value)
+        for variable, value in zip(_VARIABLES, frame.before, strict=True):
+            # To ask costs a third of what it costs to set.
+            if variable.get() is not value:
+                variable.set(value)
         _FRAMES.set(frame.outer)
         for tell in ON_LEAVE:
             tell()
@@ -193,7 +208,7 @@ class Context(LoadAccess):
             # 1. Generator A enters a block. 2. Generator B enters one, and notes A's value as what was before. 3. A
             # leaves. B's note cannot be taken back, so A's value is marked: from now on it means what was before A.
             value.ended = True
-            for variable in FIELDS.values():
+            for variable in _VARIABLES:
                 if variable.get() is value:
                     variable.set(value.before)
         top = _FRAMES.get()
@@ -276,7 +291,7 @@ def _work_for(tenant_id: str) -> None:
 
     Work of `SYSTEM_TENANT` belongs to nobody and has no tenant: it enters a `Context` of its own.
     """
-    for variable in FIELDS.values():
+    for variable in _VARIABLES:
         variable.set(None)
     _FRAMES.set(None)
     if tenant_id != SYSTEM_TENANT and is_valid_tenant_id(tenant_id):

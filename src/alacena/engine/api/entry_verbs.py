@@ -182,24 +182,65 @@ class EntryVerbs(ABC):
         Cost: as for :meth:`get`, and with a loader as for :meth:`load`.
         If Redis fails: without a loader a miss, with one the source answers.
         """
-        parts, ttl = self._open_parts(), check_ttl(ttl)
+        if ttl is not UNSET:
+            ttl = check_ttl(ttl)
+        names = () if tags is NO_NAMES and document_ids is NO_NAMES else name_tags(tags, document_ids)
+        if loader is None:
+            parts = self._open_parts()
+            keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
+            return await parts.reader.look(keys, policy, use_memory=use_memory)
+        return await self._load(
+            data_type, resource_id, tenant_id, loader, ttl, names, policy, use_memory, search_hierarchy
+        )
+
+    def _load(
+        self,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        loader: Callable[..., Any],
+        ttl: TtlOrUnset,
+        names: tuple[str, ...] = (),
+        policy: Policy | None = None,
+        use_memory: bool = True,
+        search_hierarchy: bool = True,
+    ) -> Coroutine[Any, Any, Lookup[Any]]:
+        """Looks at the tiers and then at the source: for every read that may load, once memory has not answered it.
+
+        Not a coroutine of its own, which each load would hold to its end. Arguments are those of :meth:`lookup`; ``ttl``
+        is checked, and ``names`` are the tags and the documents as tags.
+        """
+        parts = self._open_parts()
+        keys, policy = self._plan(parts, data_type, resource_id, tenant_id, policy, search_hierarchy)
+        return parts.reader.load(
+            Request(
+                keys=keys,
+                loader=adapt(loader),
+                policy=policy,
+                ttl=ttl,
+                tags=collapse(names) if names else (),
+                use_memory=use_memory,
+            )
+        )
+
+    def _plan(
+        self,
+        parts: Parts,
+        data_type: str,
+        resource_id: str,
+        tenant_id: str | Scope,
+        policy: Policy | None,
+        search_hierarchy: bool,
+    ) -> tuple[tuple[EntryKey, ...], Policy]:
+        """Returns where a read looks, most specific first, and how."""
         if type(tenant_id) is str:
             keys: tuple[EntryKey, ...] = (parts.keys.plain(data_type, resource_id, tenant_id),)
         else:
             keys = parts.keys.entries(data_type, resource_id, make_scope(tenant_id))
             keys = keys if search_hierarchy else keys[:1]
-        policy = self.policy(data_type) if policy is None else check_policy(policy)
-        if loader is None:
-            return await parts.reader.look(keys, policy, use_memory=use_memory)
-        request = Request(
-            keys=keys,
-            loader=adapt(loader),
-            policy=policy,
-            ttl=ttl,
-            tags=collapse(name_tags(tags, document_ids)),
-            use_memory=use_memory,
-        )
-        return await parts.reader.load(request)
+        if policy is not None:
+            return keys, check_policy(policy)
+        return keys, self._policies.get(data_type) or self.policy(data_type)
 
     async def load(
         self,
@@ -254,16 +295,8 @@ class EntryVerbs(ABC):
                 value = MISSING
             if value is not MISSING:
                 return value
-        lookup = await self.lookup(
-            data_type,
-            resource_id,
-            tenant_id,
-            loader,
-            ttl=ttl,
-            tags=given,
-            policy=policy,
-            use_memory=use_memory,
-            search_hierarchy=search_hierarchy,
+        lookup = await self._load(
+            data_type, resource_id, tenant_id, loader, ttl, given, policy, use_memory, search_hierarchy
         )
         return lookup.value
 

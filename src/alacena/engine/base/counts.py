@@ -66,10 +66,6 @@ class CountedRow(msgspec.Struct, gc=False, eq=False):
         """Reads in all."""
         return self.memory + self.redis + self.load + self.waited + self.stale + self.none
 
-    def count_miss(self, reason: str) -> None:
-        """Counts a read that no tier answered."""
-        setattr(self, reason, getattr(self, reason) + 1)
-
     def refuse(self, reason: str) -> None:
         """Counts a value that was not stored."""
         if self.refused is None:
@@ -171,14 +167,14 @@ class Counts:
         return self._place(tenant_id, data_type) if row is None else row
 
     def _of_key(self, key: EntryKey) -> CountedRow:
-        row = self._rows.get(key.ident[:2])
-        return self._place(key.tenant_id, key.data_type) if row is None else row
+        return self._rows.get(key.ident[:2]) or self._place(key.tenant_id, key.data_type)
 
     def count_miss(self, key: EntryKey, expired: Found | None = None) -> None:
         """Counts a read that no tier could answer with something fresh, but perhaps with an expired entry."""
         self.misses += 1
         reason = self.reasons.why(key.ident) if expired is None else NAMES[EXPIRED]
-        self._of_key(key).count_miss(reason)
+        row = self._rows.get(key.ident[:2]) or self._place(key.tenant_id, key.data_type)
+        setattr(row, reason, getattr(row, reason) + 1)
 
     def count_unanswered(self, key: EntryKey, expired: Found | None = None) -> None:
         """Counts a read that no tier could answer, and that asked no source."""
@@ -196,7 +192,7 @@ class Counts:
         """Counts a read that a load answered, if no expired entry stood in for it: that is counted where it does."""
         if lookup.source == "stale":
             return
-        row = self._of_key(key)
+        row = self._rows.get(key.ident[:2]) or self._place(key.tenant_id, key.data_type)
         if waited or lookup.source == "cache":
             row.waited += 1
         else:
@@ -209,7 +205,7 @@ class Counts:
 
     def count_load(self, key: EntryKey, took_s: float) -> None:
         """Counts a source that has answered."""
-        row = self._of_key(key)
+        row = self._rows.get(key.ident[:2]) or self._place(key.tenant_id, key.data_type)
         row.loads += 1
         row.load_s += took_s
         self.load.observe(took_s)
@@ -222,7 +218,8 @@ class Counts:
     def count_fill(self, key: EntryKey) -> None:
         """Counts a loaded value that was stored."""
         self.fills += 1
-        self._of_key(key).fills += 1
+        row = self._rows.get(key.ident[:2]) or self._place(key.tenant_id, key.data_type)
+        row.fills += 1
 
     def count_store(self, fates: Iterable[object], took_s: float) -> None:
         """Counts a call that stored entries, if anything of it was answered."""

@@ -42,11 +42,7 @@ class SystemEnvironment:
         self.now: Callable[[], float] = partial(time.clock_gettime, _BOOTTIME)
         self.wall: Callable[[], float] = time.time
         # Its own generator: random.seed() in an application would make all its processes renew at the same moment.
-        self._random = random.Random()  # noqa: S311 - jitter, not secrets
-
-    def random(self) -> float:
-        """Returns a float in ``[0, 1)``."""
-        return self._random.random()
+        self.random: Callable[[], float] = random.Random().random  # noqa: S311 - jitter, not secrets
 
     def token(self, size: int) -> bytes:
         """Returns ``size`` bytes of the operating system's entropy."""

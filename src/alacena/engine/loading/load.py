@@ -17,7 +17,6 @@ from alacena.engine.base.keys import name_tags
 from alacena.engine.base.lineage import UNDER_WAY, LoadReads
 from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import covers
-from alacena.engine.base.surroundings import undo
 from alacena.engine.base.ttl import UNSET, TtlOrUnset, check_ttl
 from alacena.engine.loading.one_shot import refuse_generator_function
 from alacena.engine.loading.source_backoff import pause
@@ -251,10 +250,18 @@ Loader: TypeAlias = "Callable[[LoadContext], Awaitable[Any]]"
 def adapt(loader: Callable[..., Any]) -> Loader:
     """Returns a loader as the reader calls it: one that takes nothing, or is not async, is accepted too.
 
+    Most loaders are what the reader calls, and come back as they are: a wrapper would be one coroutine more for each load.
+
     Raises:
         TypeError: It is no function, such as the coroutine that calling one returns.
     """
+    if type(loader) is FunctionType and not loader.__dict__ and not loader.__defaults__:
+        code = loader.__code__
+        if code.co_argcount and code.co_flags & _KINDS == inspect.CO_COROUTINE:
+            return loader
     takes_context = _takes_context(loader)
+    if takes_context and _is_called_async(type(loader)):
+        return loader
 
     async def load(context: LoadContext) -> Any:
         refuse_generator_function(loader)
@@ -263,6 +270,15 @@ def adapt(loader: Callable[..., Any]) -> Loader:
 
     load.__wrapped__ = loader  # type: ignore[attr-defined]
     return load
+
+
+def _is_called_async(kind: type) -> bool:
+    """Returns whether the objects of a class are called as an ``async def`` without a ``yield``."""
+    function = getattr(kind, "__call__", None)  # noqa: B004
+    return type(function) is FunctionType and function.__code__.co_flags & _KINDS == inspect.CO_COROUTINE
+
+
+_KINDS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def source_name(loader: object) -> str:
@@ -368,10 +384,11 @@ class Carrier(Protocol):
         ...
 
 
-class SourceCall:
+class SourceCall(msgspec.Struct, eq=False):
     """A call of a source that is under way: a block around it, which notes its reads from the cache and its waits.
 
-    It is seen by all that the source runs, in tasks that it starts too.
+    It is seen by all that the source runs, in tasks that it starts too. If it ends in a context that it never entered, there
+    is nothing to undo; see :func:`alacena.engine.base.surroundings.undo`.
 
     Args:
         flights: The flights of its cache: one process may have several caches, with equal names for other entries.
@@ -384,16 +401,13 @@ class SourceCall:
         is_left: Whether the block has ended.
     """
 
-    __slots__ = ("_before", "carriers", "context", "flights", "is_left", "is_over", "keys")
-
-    def __init__(
-        self, flights: object, keys: Sequence[EntryKey], carriers: Sequence[Carrier], context: LoadContext
-    ) -> None:
-        self.flights = flights
-        self.keys = keys
-        self.carriers = carriers
-        self.context = context
-        self.is_over = self.is_left = False
+    flights: object
+    keys: Sequence[EntryKey]
+    carriers: Sequence[Carrier]
+    context: LoadContext
+    is_over: bool = False
+    is_left: bool = False
+    _before: tuple[Token[SourceCall | None], Token[LoadContext | None]] | None = None
 
     def __enter__(self) -> Self:
         context, load = self.context, LOAD.set(self.context)
@@ -407,15 +421,21 @@ class SourceCall:
 
     def __exit__(self, *_: object) -> None:
         UNDER_WAY.pop()
+        assert self._before is not None
         call, load = self._before
-        undo(LOAD, load)
-        undo(_CALL, call)
-        if self.context.reads.readers:
-            self.context._heed_reads()
+        try:
+            LOAD.reset(load)
+            _CALL.reset(call)
+        except ValueError:
+            pass
+        context = self.context
+        if context.reads.readers:
+            context._heed_reads()
         # A task that the source left behind reads on, and what it reads then is no part of the value.
-        self.context.reads.close()
-        for carrier in self.carriers:
-            carrier.retry_after_s = self.context._retry_after_s
+        context.reads.close()
+        if context._retry_after_s is not None:
+            for carrier in self.carriers:
+                carrier.retry_after_s = context._retry_after_s
         self.is_over = self.is_left = True
 
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+import msgspec
+
 from alacena.engine.base.errors import LoadTimeoutError
 from alacena.engine.loading.load import source_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.base.remote_tier import RemoteTier
     from alacena.engine.loading.single_flight import Flight
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 _EARLY_S: Final = 1e-6
 """How much too early a loop may call."""
@@ -34,19 +36,23 @@ class SharedTimer(Generic[T]):
     Args:
         after_s: How long, in seconds.
         act: Called with the thing then. It may start it again.
+
+    Attributes:
+        loop: The loop that it runs on, once it has run.
     """
 
-    __slots__ = ("_act", "_after_s", "_due", "_timer")
+    __slots__ = ("_act", "_after_s", "_due", "_timer", "loop")
 
     def __init__(self, after_s: float, act: Callable[[T], None]) -> None:
         self._after_s = after_s
         self._act = act
         self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, thing: T) -> None:
         """Lets the time of a thing run."""
-        loop = asyncio.get_running_loop()
+        loop = self.loop = self.loop or asyncio.get_running_loop()
         due = self._due[thing] = loop.time() + self._after_s
         if self._timer is None:
             self._timer = loop.call_at(due, self._fire)
@@ -77,86 +83,90 @@ class Renewals:
     Args:
         remote: Where the leases are.
         every_s: How often, in seconds.
+
+    Attributes:
+        begin: Prolongs from now on the leases that the flights of one load have at that moment.
+        end: Stops for the flights of one load.
     """
 
     def __init__(self, remote: RemoteTier, every_s: float) -> None:
         self._remote = remote
-        self._timer: SharedTimer[tuple[Flight, ...]] = SharedTimer(every_s, self._renew)
-
-    def begin(self, carriers: tuple[Flight, ...]) -> None:
-        """Prolongs from now on the leases that the flights of one load have at that moment."""
-        self._timer.start(carriers)
-
-    def end(self, carriers: tuple[Flight, ...]) -> None:
-        """Stops for the flights of one load."""
-        self._timer.stop(carriers)
+        timer: SharedTimer[tuple[Flight, ...]] = SharedTimer(every_s, self._renew)
+        self.begin, self.end = timer.start, timer.stop
 
     def _renew(self, carriers: tuple[Flight, ...]) -> None:
-        self._timer.start(carriers)
+        self.begin(carriers)
         for flight in carriers:
             if flight.lease is not None:
                 self._remote.renew(flight.lease)
 
 
-class _Limit:
-    """The time that one load may take."""
+class TimeLimit(msgspec.Struct, eq=False):
+    """The time that one load may take: a block around the wait for a place, and the call of its source.
 
-    __slots__ = ("is_over", "task")
+    Raises:
+        LoadTimeoutError: The time has passed; the work inside was cancelled.
+    """
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task = task
-        self.is_over = False
+    _timer: SharedTimer[TimeLimit] | None
+    _timeout_s: float | None
+    _keys: Sequence[EntryKey]
+    _loader: object
+    _task: asyncio.Task[Any] = None  # type: ignore[assignment]
+    _is_over: bool = False
 
     def pass_by(self) -> None:
         """Cancels the load: its time is over."""
-        self.is_over = True
-        self.task.cancel()
+        self._is_over = True
+        self._task.cancel()
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            task = asyncio.current_task(self._timer.loop)
+            assert task is not None
+            self._task = task
+            self._timer.start(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is None:
+            return
+        self._timer.stop(self)
+        if not self._is_over:
+            return
+        # The cancellation was this limit's own: left counted, `is_ended` would take it for an order to end the task.
+        self._task.uncancel()
+        # A library inside may have turned the cancellation into a `TimeoutError` of its own: the limit decides.
+        if isinstance(error, (TimeoutError, asyncio.CancelledError)):
+            key, others = self._keys[0], f" and {len(self._keys) - 1} more" if len(self._keys) > 1 else ""
+            message = (
+                f"{key.data_type} {key.resource_id!r}{others}: no answer of {source_name(self._loader)} within "
+                f"{self._timeout_s:g} s, the hard_timeout_s of {key.data_type!r}: give the type a "
+                "Policy(hard_timeout_s=...) of its own if its source may take longer"
+            )
+            raise LoadTimeoutError(message) from error
 
 
 class HardTimeouts:
     """Ends loads that take too long."""
 
     def __init__(self) -> None:
-        self._timers: dict[float, SharedTimer[_Limit]] = {}
+        self._timers: dict[float, SharedTimer[TimeLimit]] = {}
 
-    async def within(
-        self, timeout_s: float, load: Coroutine[Any, Any, V], keys: Sequence[EntryKey], loader: object
-    ) -> V:
-        """Returns the result of a load: the wait for a place, and the call of its source.
+    def limit(self, timeout_s: float | None, keys: Sequence[EntryKey], loader: object) -> TimeLimit:
+        """Returns the limit of one load.
 
         Args:
-            timeout_s: How long it may take, in seconds.
-            load: The load.
-            keys: The entries to load.
-            loader: Its loader.
-
-        Raises:
-            LoadTimeoutError: The time has passed; the work inside was cancelled.
+            timeout_s: How long it may take, in seconds; ``None``: for ever.
+            keys: The entries to load, for the message.
+            loader: Its loader, likewise.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        limit = _Limit(task)
+        if timeout_s is None:
+            return TimeLimit(None, None, keys, loader)
         timer = self._timers.get(timeout_s)
         if timer is None:
-            timer = SharedTimer(timeout_s, _Limit.pass_by)
+            timer = SharedTimer(timeout_s, TimeLimit.pass_by)
             if len(self._timers) < _MOST_LENGTHS:
                 self._timers[timeout_s] = timer
-        timer.start(limit)
-        try:
-            return await load
-        except (TimeoutError, asyncio.CancelledError) as error:
-            # A library inside may have turned the cancellation into a `TimeoutError` of its own: the limit decides.
-            if not limit.is_over:
-                raise
-            key, others = keys[0], f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            message = (
-                f"{key.data_type} {key.resource_id!r}{others}: no answer of {source_name(loader)} within "
-                f"{timeout_s:g} s, the hard_timeout_s of {key.data_type!r}: give the type a "
-                "Policy(hard_timeout_s=...) of its own if its source may take longer"
-            )
-            raise LoadTimeoutError(message) from error
-        finally:
-            timer.stop(limit)
-            # The cancellation was this limit's own: left counted, `is_ended` would take it for an order to end the task.
-            if limit.is_over:
-                task.uncancel()
+        return TimeLimit(timer, timeout_s, keys, loader)

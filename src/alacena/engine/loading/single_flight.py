@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
+
+import msgspec
 
 from alacena.engine.base.closing import Deadline, finish
 from alacena.engine.base.errors import CacheClosedError, CircularLoadError, LoadCancelledError, UnsharableValueError
@@ -40,7 +43,7 @@ class ClaimLeftError(Exception):
         self.reason = reason
 
 
-class Flight:
+class Flight(msgspec.Struct, eq=False):
     """One load under way.
 
     Attributes:
@@ -56,45 +59,23 @@ class Flight:
         hurry: Called when another load begins to wait for it; ``None``: nothing.
         stored: Whether its value was stored; ``False`` until then.
         followers: The flights of its entry that wait for its lease.
+        is_over: Whether it landed, crashed or was given up.
     """
 
-    __slots__ = (
-        "_over",
-        "_waiters",
-        "began_at",
-        "endings",
-        "entry",
-        "followers",
-        "hurry",
-        "joinable",
-        "lease",
-        "retry_after_s",
-        "started_at",
-        "stored",
-        "task",
-        "unleased",
-    )
-
-    def __init__(self, entry: bytes, began_at: float = 0.0) -> None:
-        self.entry = entry
-        self.began_at = began_at
-        self.lease: Lease | None = None
-        self.joinable = True
-        self.started_at: float | None = None
-        self.endings = 0
-        self.task: asyncio.Task[None] | None = None
-        self.retry_after_s: float | None = None
-        self.unleased: Refusal = "lease"
-        self.hurry: Callable[[], None] | None = None
-        self.stored = False
-        self.followers: Sequence[Flight] = ()
-        self._over = False
-        self._waiters: dict[asyncio.Future[Any], SourceCall | None] = {}
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it landed, crashed or was given up."""
-        return self._over
+    entry: bytes
+    began_at: float = 0.0
+    lease: Lease | None = None
+    joinable: bool = True
+    started_at: float | None = None
+    endings: int = 0
+    task: asyncio.Task[None] | None = None
+    retry_after_s: float | None = None
+    unleased: Refusal = "lease"
+    hurry: Callable[[], None] | None = None
+    stored: bool = False
+    followers: Sequence[Flight] = ()
+    is_over: bool = False
+    _waiters: dict[asyncio.Future[Any], SourceCall | None] = {}
 
     @property
     def waiting(self) -> int:
@@ -120,12 +101,14 @@ class Flight:
                 ``UnsharableValueError``, that waiter gets the error in place of a copy; what else it raises is raised
                 before any caller has anything.
         """
-        waiting = [waiter for waiter in self._waiters if not waiter.done()]
         if copy is None:
+            waiters = tuple(self._waiters)
             self._end()
-            for waiter in waiting:
-                waiter.set_result(outcome)
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(outcome)
             return
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
         # Before the flight ends: if a copy raises, those who wait must still be there to be told by `fail`.
         outcomes = [outcome, *(_copy(copy, outcome) for _ in waiting[1:])]
         self._end()
@@ -150,7 +133,8 @@ class Flight:
 
         Cancellation: of the future leaves the flight; the last to leave cancels the load.
         """
-        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop() if self.task is None else self.task.get_loop()
+        waiter: asyncio.Future[Any] = loop.create_future()
         load = None if behind else current_call()
         self._waiters[waiter] = load
         waiter.add_done_callback(self._drop_waiter)
@@ -161,13 +145,13 @@ class Flight:
 
     def _drop_waiter(self, waiter: asyncio.Future[Any]) -> None:
         self._waiters.pop(waiter, None)
-        if waiter.cancelled() and not self._waiters and not self._over and self.task is not None:
+        if waiter.cancelled() and not self._waiters and not self.is_over and self.task is not None:
             # Over before its task has ended: a caller that comes now must not join what is being cancelled.
-            self._over = True
+            self.is_over = True
             _cancel(self.task)
 
     def _end(self) -> None:
-        self._over = True
+        self.is_over = True
         for waiter in self._waiters:
             # It is too late to leave. A callback that has nothing to do would cost each waiter a turn of the loop.
             waiter.remove_done_callback(self._drop_waiter)
@@ -219,6 +203,7 @@ class SingleFlight:
         self._aside: dict[bytes, list[Flight]] = {}
         self.claims: dict[Callable[[], None], SourceCall | None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -264,6 +249,10 @@ class SingleFlight:
             return None
         return flight if flight.started_at is None or self._is_joinable(flight, flight.started_at) else None
 
+    def carries(self, entry: bytes, flight: Flight) -> bool:
+        """Returns whether a caller of the entry would join this flight now."""
+        return self.get(entry) is flight
+
     def mark_started(self, flight: Flight, now: float | None = None) -> None:
         """Notes that the source is being asked: from now on the flight carries the state of now."""
         # Set when the source is asked and not when the flight began: what waits for a place in the limit has read nothing yet,
@@ -294,17 +283,13 @@ class SingleFlight:
 
         A flight whose ``task`` is set to it is ended by the last of its callers that leaves.
         """
-        task = asyncio.get_running_loop().create_task(load)
+        # In Python 3.11 it takes a system call to ask which loop runs, and a cache has one all its life.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        task = loop.create_task(load)
         # The loop refers to its tasks weakly: one that nothing else holds may be collected while it runs.
         self._tasks.add(task)
-
-        def forget(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
-            for flight in flights:
-                self._forget(flight)
-
         # One callback for both: each is a handle and a turn of the loop.
-        task.add_done_callback(forget)
+        task.add_done_callback(partial(self._forget, flights))
         return task
 
     def register(self, entry: bytes) -> Flight:
@@ -385,15 +370,17 @@ class SingleFlight:
             _CANCELLED.update(left)
             await finish(left, 0.0)
 
-    def _forget(self, flight: Flight) -> None:
-        # Only itself: the next flight of the entry may have taken its place.
-        entry = flight.entry
-        if self._flights.get(entry) is flight:
-            del self._flights[entry]
-        elif (aside := self._aside.get(entry)) is not None and flight in aside:
-            aside.remove(flight)
-            if not aside:
-                del self._aside[entry]
+    def _forget(self, flights: Sequence[Flight], task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        for flight in flights:
+            # Only itself: the next flight of the entry may have taken its place.
+            entry = flight.entry
+            if self._flights.get(entry) is flight:
+                del self._flights[entry]
+            elif (aside := self._aside.get(entry)) is not None and flight in aside:
+                aside.remove(flight)
+                if not aside:
+                    del self._aside[entry]
 
 
 # Not `task.cancelling()`: before Python 3.13 a `TaskGroup` whose child fails while it is being left counts one too many.

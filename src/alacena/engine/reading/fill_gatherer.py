@@ -19,9 +19,10 @@ _MOST_BYTES: Final = 1 << 16
 class GatheredFills:
     """The fills of one bucket that leave at the end of the turn."""
 
-    __slots__ = ("_waiters", "fills", "size")
+    __slots__ = ("_loop", "_waiters", "fills", "size")
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.fills: list[Fill] = []
         self.size = 0
         self._waiters: list[asyncio.Future[bool]] = []
@@ -41,7 +42,7 @@ class GatheredFills:
         assert fill.new_entry is not None
         self.size += len(fill.new_entry.payload or b"")
         self.fills.append(fill)
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiters.append(waiter)
         return waiter
 

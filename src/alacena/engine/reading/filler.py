@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from msgspec import structs
@@ -72,11 +73,11 @@ class Filler:
         Raises:
             EncodeError: The value cannot be stored.
         """
+        asked, ratio, stale_for_s = self._choose_lifetime(policy, ttl)
         payload = None if self._codec.is_sure(value) else self._codec.encode(value)
         if payload is not None and policy.shared and not is_immutable(value):
             # What memory hands to everybody must be what the server has, whatever the caller does with its own.
             value = self._codec.decode(payload)
-        asked, ratio, stale_for_s = self._choose_lifetime(policy, ttl)
         return NewEntry(
             value=value,
             payload=payload,
@@ -115,11 +116,6 @@ class Filler:
                 )
             )
         return made
-
-    def lifetime(self, policy: Policy, ttl: TtlOrUnset) -> float | None:
-        """Seconds that a value stays fresh: the time asked for or the type's own, less the jitter."""
-        asked, ratio, _ = self._choose_lifetime(policy, ttl)
-        return jitter(asked, ratio, self._environment.random())
 
     def _choose_lifetime(self, policy: Policy, ttl: TtlOrUnset) -> _Life:
         """Returns the life of a value of a type, with the time to live asked for or the type's own.
@@ -165,7 +161,7 @@ class Filler:
                 )
             value = context.previous
             context.tags += context.previous_tags
-        policy = request.policy if request.keep else request.policy.but(use_memory=False)
+        policy = request.policy if request.keep else _past_memory(request.policy)
         if lease is None or not lease.storable:
             context.refuse("lease" if lease is None else "hold")
         may_store = context.stored
@@ -190,7 +186,10 @@ class Filler:
         new_entry = None
         if may_store:
             ttl = request.ttl if context.ttl is UNSET else context.ttl
-            new_entry = self._storable(request.key, value, policy, ttl, tags, load_s, context.usd)
+            try:
+                new_entry = self.new_entry(value, policy, ttl, tags, load_s=load_s, usd=context.usd)
+            except EncodeError as error:
+                self._note_unstorable(request.key, value, error)
         if new_entry is None:  # what was encoded holds nothing that is used up by being read
             refuse_one_shot(value, f"{request.key.data_type} {request.key.resource_id!r}")
             context.refuse("value")
@@ -268,7 +267,7 @@ class Filler:
             if fill.lease is not None and fill.new_entry is not None:
                 leases.append(fill.lease)
                 new_entries.append(fill.new_entry)
-        fates, failure = await self._send(leases, new_entries)
+        fates, failure = await self._send(leases, new_entries) if leases else ((), None)
         if failure is not None and len(leases) > 1:  # one value's fault must not take the others with it
             return [(await self.fill_many((fill,)))[0] for fill in fills]
         told, stored = iter(fates), []
@@ -296,9 +295,8 @@ class Filler:
         answered = False
         began = self._environment.now()
         try:
-            if leases:
-                fates = told = await self._remote.fill_many(leases, new_entries)
-                self._counts.count_store(told, self._environment.now() - began)
+            fates = told = await self._remote.fill_many(leases, new_entries)
+            self._counts.count_store(told, self._environment.now() - began)
             answered = True
         except Exception as error:  # noqa: BLE001 - what fails after the landing has no caller to be raised to
             failure = error
@@ -340,28 +338,20 @@ class Filler:
         except BackendError as error:
             self._tiers.report_failure("fill", key, error)
 
-    def _storable(
-        self,
-        key: EntryKey,
-        value: Any,
-        policy: Policy,
-        ttl: TtlOrUnset,
-        tags: tuple[str, ...],
-        load_s: float,
-        usd: float,
-    ) -> NewEntry | None:
-        try:
-            return self.new_entry(value, policy, ttl, tags, load_s=load_s, usd=usd)
-        except EncodeError as error:
-            refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
-            if self._says_first(f"value {key.data_type}"):
-                _log.warning(
-                    "%s/%s is served but cannot be cached: %s. Later ones of this type are not logged",
-                    key.data_type, key.resource_id, str(error).rstrip("."),
-                )  # fmt: skip
-            self._note_refusal(key, "value")
-            self._counts.note_too_large(key)
-            return None
+    def _note_unstorable(self, key: EntryKey, value: Any, error: EncodeError) -> None:
+        """Notes that a value cannot be stored; the log says it once a type.
+
+        Raises:
+            OneShotValueError: It can be read only once.
+        """
+        refuse_one_shot(value, f"{key.data_type} {key.resource_id!r}")
+        if self._says_first(f"value {key.data_type}"):
+            _log.warning(
+                "%s/%s is served but cannot be cached: %s. Later ones of this type are not logged",
+                key.data_type, key.resource_id, str(error).rstrip("."),
+            )  # fmt: skip
+        self._note_refusal(key, "value")
+        self._counts.note_too_large(key)
 
     def _log_failure(self, key: EntryKey, reason: Refusal, error: Exception) -> None:
         """Notes that a fill was not answered, or could not be sent; the log says it once a type."""
@@ -386,6 +376,12 @@ class Filler:
     @staticmethod
     def _is_shared(value: Any, policy: Policy) -> bool:
         return policy.shared or value is NOT_FOUND or is_immutable(value)
+
+
+@lru_cache(maxsize=1_024)
+def _past_memory(policy: Policy) -> Policy:
+    """Returns a policy of the same words that keeps no copy in memory: to make and check one costs more than a look-up."""
+    return policy.but(use_memory=False)
 
 
 def _refuse_copy(_: Lookup[Any]) -> Lookup[Any]:

@@ -67,11 +67,14 @@ class LeaseAcquirer:
 
         If Redis fails: there is no permit; the entry is loaded and not stored.
         """
-        asking = [one for one in loads if not one.request.alone]
+        asking: list[EntryLoad] = []
         asked: list[LeaseRequest] = []
-        for one in asking:
+        for one in loads:
             request = one.request
+            if request.alone:
+                continue
             one.permit, one.is_asking = None, True
+            asking.append(one)
             asked.append(
                 LeaseRequest(request.key, one.tags, partial(self._settle, one), request.renew or request.insist)
             )

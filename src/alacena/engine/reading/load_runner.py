@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine.base.errors import (
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
     from alacena.engine.base.keys import EntryKey
-    from alacena.engine.base.policy import Policy
     from alacena.engine.loading.load import Loader, Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
@@ -71,6 +72,7 @@ class LoadRunner:
         self._counts = common.counts
         self._environment = common.environment
         self._events = common.events
+        self._is_observed = bool(common.events)
         self._said: set[str] = set()
         self._limiter = LoadLimiter(common.settings.max_loads_per_tenant)
         self._timeouts = HardTimeouts()
@@ -114,7 +116,17 @@ class LoadRunner:
     async def _run(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Runs a load to its end. However it ends, the callers are told and no lease is left."""
         try:
-            await self._load(loads, loader)
+            if len(loads) <= MOST_AT_ONCE:
+                await self._leases.ask(loads)
+            else:
+                for at in range(0, len(loads), MOST_AT_ONCE):
+                    await self._leases.ask(loads[at : at + MOST_AT_ONCE])
+                await asyncio.sleep(0)
+            mine, theirs = self._sort(loads)
+            if theirs:
+                await self._wait_and_call(loads, mine, theirs, loader)
+            elif mine:
+                await self._call(mine, loader)
         except BaseException as error:
             task = asyncio.current_task()
             assert task is not None
@@ -123,20 +135,22 @@ class LoadRunner:
                 raise
         finally:
             for one in loads:
-                self._leases.give_back(one)
+                if one.flight.lease is not None or isinstance(one.permit, Held):
+                    self._leases.give_back(one)
 
-    async def _load(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        for at in range(0, len(loads), MOST_AT_ONCE):
-            await self._leases.ask(loads[at : at + MOST_AT_ONCE])
-        mine, theirs = self._sort(loads)
-        if len(loads) > MOST_AT_ONCE:
-            await asyncio.sleep(0)
-        if not theirs:
-            await self._call(mine, loader)
-        elif len(loads) == 1:
+    async def _wait_and_call(
+        self,
+        loads: Sequence[EntryLoad],
+        mine: Sequence[EntryLoad],
+        theirs: Sequence[EntryLoad],
+        loader: BatchLoader | None,
+    ) -> None:
+        """Waits for the entries that others load, and loads the rest, and those that do not come."""
+        if len(loads) == 1:
             await self._leases.wait(loads[0])
             mine, left = self._sort(loads)
-            await self._call(mine or left, loader)
+            if mine or left:
+                await self._call(mine or left, loader)
         elif not mine:
             await self._await_others(theirs, loader)
         else:
@@ -149,7 +163,7 @@ class LoadRunner:
             finally:
                 cancel_all((call, others))
 
-    def _sort(self, loads: Iterable[EntryLoad]) -> tuple[list[EntryLoad], list[EntryLoad]]:
+    def _sort(self, loads: Sequence[EntryLoad]) -> tuple[Sequence[EntryLoad], Sequence[EntryLoad]]:
         """Hands out the entries that other loads have brought. Returns those to be loaded here, and those that others load."""
         mine: list[EntryLoad] = []
         theirs: list[EntryLoad] = []
@@ -159,7 +173,8 @@ class LoadRunner:
                 self._filler.resolve(one.flight, self._filler.answer_with(permit), one.request.policy)
             else:
                 (theirs if isinstance(permit, Held) else mine).append(one)
-        return mine, theirs
+        # The lists live as long as the load, and the collector walks through all that lives.
+        return loads if len(mine) == len(loads) else mine, theirs or ()
 
     async def _await_others(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Entries that other processes are loading: take each as it comes, and load those that do not come."""
@@ -173,7 +188,7 @@ class LoadRunner:
                 for wait in ready:
                     wait.result()
                 mine, theirs = self._sort([waits.pop(wait) for wait in ready])
-                left = mine + theirs
+                left = [*mine, *theirs]
                 for call in done & calls.keys():
                     called, error = calls.pop(call), error_of(call)
                     if error is not None:
@@ -190,19 +205,67 @@ class LoadRunner:
             cancel_all((*waits, *calls))
 
     async def _call(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        """Calls the source for entries that no other load will bring, and lands its answer."""
-        if not loads:
-            return
-        carriers = () if self._is_here else tuple([one.flight for one in loads])
-        if carriers:
+        """Calls the source for entries that no other load will bring, and lands its answer.
+
+        The source is called within the type's hard timeout, in a place of the tenant's limit.
+        """
+        first = loads[0].request
+        keys, flights = tuple(map(_KEY_OF, loads)), tuple(map(_FLIGHT_OF, loads))
+        source: object = loader
+        if loader is None:
+            source, ask = first.loader, first.loader if loads[0].stale is None else _hand_over(loads[0])
+            context = LoadContext(first.key, first.tags)
+            context.join_while(partial(self._flights.carries, first.key.entry, flights[0]))
+        else:
+            ask, context = partial(_ask_for_all, loader, [key.resource_id for key in keys]), LoadContext(first.key)
+        call = self._ask(keys, flights, ask, context)
+        # The timeout goes around the line for a place: a caller's wait ends in time, however long that line is.
+        if self._limiter.is_limited:
+            call = self._limiter.run(call, first.key.tenant_id, flights)
+        if not self._is_here:
             # From now on, and not while another's lease was waited for: a renewal too early would wake those who wait.
-            self._renewals.begin(carriers)
+            self._renewals.begin(flights)
         try:
-            loaded = await (self._ask_one(*loads) if loader is None else self._ask_many(loads, loader))
+            with self._timeouts.limit(first.policy.hard_timeout_s, keys, source):
+                value, load_s = await call
         finally:
-            if carriers:
-                self._renewals.end(carriers)
-        await self._land(loads, *loaded)
+            if not self._is_here:
+                self._renewals.end(flights)
+        if loader is None:
+            await self._land(loads, (value,), (context,), load_s)
+            return
+        share, tags = 1 / len(loads), (*context.tags, *context.reads.tags())
+        contexts = (context.part(one.request.key, (*one.request.tags, *tags), share) for one in loads)
+        await self._land(loads, value, contexts, load_s * share)
+
+    async def _ask(
+        self, keys: Sequence[EntryKey], carriers: Sequence[Flight], loader: Loader, context: LoadContext
+    ) -> tuple[Any, float]:
+        """Asks a source.
+
+        Args:
+            keys: The entries to load.
+            carriers: The flights that wait for it.
+            loader: Is given the context.
+            context: Takes its words about its value.
+
+        Returns:
+            Its result, and the seconds that it took.
+        """
+        began = self._environment.now()
+        for flight in carriers:
+            self._flights.mark_started(flight, began)
+        self._counts.loads += 1
+        with SourceCall(self._flights, keys, carriers, context):
+            value = await loader(context)
+        took_s = self._environment.now() - began
+        key = keys[0]
+        if context.slips or not context.stored:
+            self._note(key, context)
+        self._counts.count_load(key, took_s)
+        if self._is_observed:
+            self._events.emit(LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), took_s))
+        return value, took_s
 
     async def _land(
         self, loads: Sequence[EntryLoad], values: Sequence[Any], contexts: Iterable[LoadContext], load_s: float
@@ -215,12 +278,15 @@ class LoadRunner:
         gathered = storing = None
         # Several fills leave together in the next step, before the callers wake up: what these ask the server for next
         # comes to it behind the fills. One alone is sent in this step.
-        if len(loads) > 1 and not self._is_here:
+        if self._is_here:
+            pass
+        elif len(loads) > 1:
             # In a task of its own: cancelled before its first step, it would store nothing and give no lease back.
             storing = self._flights.own(self._filler.fill_many(fills))
-        elif len(self._flights) > 1 and not self._is_here:
+        elif len(self._flights) > 1:
             gathered = self._gatherer.open(loads[0].request.key.journal)
-        fills += [self._deliver(*each, load_s) for each in zip(loads, values, contexts, strict=True)]
+        for one, value, context in zip(loads, values, contexts, strict=True):
+            fills.append(self._deliver(one, value, context, load_s))
         # The callers have their answers, which may not be stored after an invalidation:
         # 1. This load reads the row. 2. It is invalidated, which ends a generation that the lease rests on.
         # 3. The fill arrives. The tier compares the lease with the generations of now in one step, and refuses.
@@ -259,37 +325,6 @@ class LoadRunner:
         except BaseException:
             self._filler.give_up(fills)
             raise
-
-    async def _ask_one(self, one: EntryLoad) -> tuple[Sequence[Any], Sequence[LoadContext], float]:
-        """Asks the source of one entry, by the loader of its request. Returns as `_ask_many` does."""
-        request, flight = one.request, one.flight
-        context = LoadContext(request.key, request.tags)
-        context.join_while(lambda: self._flights.get(request.key.entry) is flight)
-        loader = request.loader if one.stale is None else _hand_over(one)
-        value, load_s = await self._call_source(
-            (request.key,), request.policy, (flight,), loader, context, request.loader
-        )
-        return (value,), (context,), load_s
-
-    async def _ask_many(
-        self, loads: Sequence[EntryLoad], loader: BatchLoader
-    ) -> tuple[Sequence[Any], Iterable[LoadContext], float]:
-        """Asks the source of many entries at once. Returns their values, the context of each, and the seconds for each."""
-        keys = [one.request.key for one in loads]
-        ids = [key.resource_id for key in keys]
-
-        async def ask(_: LoadContext) -> list[Any]:
-            refuse_generator_function(loader)
-            # A list of its own: a loader may sort or empty it, and the answer is compared with `ids`.
-            answer = loader(list(ids))
-            return align(ids, await answer if inspect.isawaitable(answer) else answer)
-
-        shared = LoadContext(keys[0])
-        flights = [one.flight for one in loads]
-        values, load_s = await self._call_source(keys, loads[0].request.policy, flights, ask, shared, loader)
-        share, tags = 1 / len(loads), (*shared.tags, *shared.reads.tags())
-        contexts = (shared.part(one.request.key, (*one.request.tags, *tags), share) for one in loads)
-        return values, contexts, load_s * share
 
     def _deliver(self, one: EntryLoad, value: Any, context: LoadContext, load_s: float) -> Fill:
         """Answers the callers of one entry, and returns its fill.
@@ -341,62 +376,6 @@ class LoadRunner:
             one.flight.fail(reason)
             self._leases.give_back(one)
 
-    def _call_source(
-        self,
-        keys: Sequence[EntryKey],
-        policy: Policy,
-        carriers: Sequence[Flight],
-        loader: Loader,
-        context: LoadContext,
-        source: object,
-    ) -> Awaitable[tuple[Any, float]]:
-        """Calls a source within the type's hard timeout, in a place of the tenant's limit.
-
-        Args:
-            keys: The entries to load.
-            policy: The type's policy.
-            carriers: The flights that wait for it.
-            loader: Is given the context.
-            context: Takes its words about its value.
-            source: Named by messages: the loader may be a wrapper of it.
-
-        Returns:
-            Its result, and the seconds that it took.
-
-        Raises:
-            LoadTimeoutError: The hard timeout passed.
-            Exception: The loader's own, as they are.
-        """
-        # The timeout goes around the line for a place: a caller's wait ends in time, however long that line is.
-        call = self._call_in_block(keys, carriers, loader, context)
-        if self._limiter.is_limited:
-            call = self._limiter.run(call, keys[0].tenant_id, carriers)
-        if policy.hard_timeout_s is None:
-            return call
-        return self._timeouts.within(policy.hard_timeout_s, call, keys, source)
-
-    async def _call_in_block(
-        self,
-        keys: Sequence[EntryKey],
-        carriers: Sequence[Flight],
-        loader: Loader,
-        context: LoadContext,
-    ) -> tuple[Any, float]:
-        began = self._environment.now()
-        for flight in carriers:
-            self._flights.mark_started(flight, began)
-        self._counts.loads += 1
-        with SourceCall(self._flights, keys, carriers, context):
-            value = await loader(context)
-        took_s = self._environment.now() - began
-        key = keys[0]
-        if context.slips or not context.stored:
-            self._note(key, context)
-        self._counts.count_load(key, took_s)
-        if self._events:
-            self._events.emit(LoadFinished(key.tenant_id, key.data_type, key.resource_id, len(keys), took_s))
-        return value, took_s
-
     def _leave_alone(self, one: EntryLoad, error: BaseException) -> None:
         """Notes that a source failed, and for how long it is not to be asked again.
 
@@ -443,6 +422,9 @@ class LoadRunner:
                 )  # fmt: skip
 
 
+_KEY_OF: Final = attrgetter("request.key")
+_FLIGHT_OF: Final = attrgetter("flight")
+
 _MOST_SAID: Final = 1_000
 
 _PORTION: Final = 250
@@ -456,6 +438,14 @@ _NOT_THE_SOURCES: Final = (
     UnsharableValueError,
 )
 """What the source did not say: another load may do better at once."""
+
+
+async def _ask_for_all(loader: BatchLoader, ids: Sequence[str], _: LoadContext) -> list[Any]:
+    """Asks the source of many entries at once, in the form of a loader of one. Returns their values, in their order."""
+    refuse_generator_function(loader)
+    # A list of its own: a loader may sort or empty it, and the answer is compared with `ids`.
+    answer = loader(list(ids))
+    return align(ids, await answer if inspect.isawaitable(answer) else answer)
 
 
 def _hand_over(one: EntryLoad) -> Loader:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from contextlib import suppress
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from alacena.engine.reading.read_decision import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
     from typing import TypeAlias
 
     from alacena.engine.base.keys import EntryKey
@@ -80,6 +81,7 @@ class Reader:
         self._events = common.events
         self._counts = common.counts
         self._environment = common.environment
+        self._is_observed = bool(common.events)
         # No coroutine stands in between: one more would be paid on every hit on the server.
         self.find: Find = self._find_and_report if common.events else tiers.find
 
@@ -113,7 +115,7 @@ class Reader:
         answer, renews = self.settle(key, found, request.policy)
         if answer is None:
             self.admit(key, request.policy)
-            answers = await self.wait_for_loads([(request, found)], self._runner.start)
+            answers = await self.wait_for_loads(((request, found),), self._runner.start)
             answer = answers[key.entry]
         elif renews and found is not None:
             self._refresh_behind(request, found)
@@ -151,7 +153,7 @@ class Reader:
         self._counts.count_miss(key, found)
         self.admit(key, request.policy)
         while (flight := self.find_flight(request)) is not None:
-            answers, again = await self._wait([(request, found)], [flight])
+            answers, again = await self._wait(((request, found),), (flight,))
             if not again:
                 lookup = answers[key.entry]
                 self._counts.count_loaded_read(key, lookup, waited=True)
@@ -195,7 +197,7 @@ class Reader:
     def report(self, outcomes: Iterable[tuple[EntryKey, Lookup[Any]]], started: float) -> float:
         """Emits the events of reads that have ended. Returns how long they took, in seconds."""
         latency_s = self._environment.now() - started
-        if self._events:
+        if self._is_observed:
             for key, lookup in outcomes:
                 self._events.emit(
                     LookupFinished(key.tenant_id, key.data_type, key.resource_id, lookup.source, lookup.tier, latency_s)
@@ -206,14 +208,15 @@ class Reader:
         # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
         if (reads := reads_under_way()) is not None:
             reads.note(key.ident, lookup.tags)
-        return lookup.within(self.report(((key, lookup),), started))
+        latency_s = self.report(((key, lookup),), started) if self._is_observed else self._environment.now() - started
+        return lookup.within(latency_s)
 
     def settle(self, key: EntryKey, found: Found | None, policy: Policy) -> tuple[Lookup[Any] | None, bool]:
         """Returns the answer of a read that may load, and whether a load behind it renews the entry; counts the read.
 
         Without an answer, it joins the load of the entry, or starts it, and waits.
         """
-        decision = self._decide(key, found, policy)
+        decision = ReadDecision.WAIT if found is None else self._decide(key, found, policy)
         if found is None or decision is ReadDecision.WAIT:
             self._counts.count_miss(key, found)
             return None, False
@@ -254,25 +257,36 @@ class Reader:
         """
         answers: dict[bytes, Lookup[Any]] = {}
         while wanted:
-            # No await may come between this line and `start`: two callers would both find no flight, and load twice.
-            joined, lonely = [], []
-            for one in wanted:
-                flight = self.find_flight(one[0])
-                joined.append(flight)
-                if flight is None:
-                    lonely.append(one)
-            started = iter(start(lonely) if lonely else ())
-            landed, again = await self._wait(wanted, [flight or next(started) for flight in joined])
-            for (request, _), flight in zip(wanted, joined, strict=True):
+            flights, joined = self._join_or_start(wanted, start)
+            landed, again = await self._wait(wanted, flights)
+            for (request, _), flight in zip(wanted, flights, strict=True):
                 if (lookup := landed.get(request.key.entry)) is not None:
-                    self._counts.count_loaded_read(request.key, lookup, waited=flight is not None)
-            answers |= landed
+                    self._counts.count_loaded_read(request.key, lookup, waited=flight in joined)
+            answers = landed if not answers else answers | landed
             wanted = again
         return answers
 
+    def _join_or_start(self, wanted: Sequence[Wanted], start: Start) -> tuple[Sequence[Flight], Container[Flight]]:
+        """Returns the load of each entry, and those among them that were under way; the others are started.
+
+        No await comes between the look and the start: two callers would both find no flight, and load twice.
+        """
+        flights: list[Flight | None] = []
+        lonely: list[Wanted] = []
+        for one in wanted:
+            flight = self.find_flight(one[0])
+            flights.append(flight)
+            if flight is None:
+                lonely.append(one)
+        started = start(lonely) if lonely else ()
+        if len(started) == len(wanted):
+            return started, ()
+        left = iter(started)
+        return [flight or next(left) for flight in flights], {flight for flight in flights if flight is not None}
+
     async def _wait(
         self, wanted: Sequence[Wanted], flights: Sequence[Flight]
-    ) -> tuple[dict[bytes, Lookup[Any]], list[Wanted]]:
+    ) -> tuple[dict[bytes, Lookup[Any]], Sequence[Wanted]]:
         """Waits for loads as long as the policy says, or lets expired entries stand in for those that fail or take too long.
 
         Returns:
@@ -283,25 +297,41 @@ class Reader:
         # 1. The first caller starts the flight and joins it; the second joins it.
         # 2. The first is cancelled. Its own future is cancelled, not the load's task: the second still waits for that.
         # 3. The last future that is cancelled cancels the task. `asyncio.wait` cancels nothing, hence the `cancel` below.
-        outcomes = [flight.join() for flight in flights]
+        outcomes = list(map(_JOIN, flights))
         try:
             answers: dict[bytes, Lookup[Any]] = {}
             # One entry without a stand-in must be waited for anyway, so a soft timeout would spare this caller nothing.
             if len(wanted) > 1 or may_stand_in(wanted[0][1], wanted[0][0].policy):
                 answers = await self._wait_or_stand_in(wanted, flights, outcomes)
-            again = await self._take(wanted, outcomes, answers)
+            again: Sequence[Wanted] = ()
+            for (request, stale), outcome in zip(wanted, outcomes, strict=True):
+                if request.key.entry in answers:
+                    continue
+                try:
+                    answers[request.key.entry] = outcome.result() if outcome.done() else await outcome
+                except _ASK_AGAIN as error:
+                    again = [*again, (self._repeat(request, error), stale)]
         except asyncio.CancelledError:
             for outcome in outcomes:
                 outcome.cancel()
             raise
         finally:
-            for outcome in outcomes:
-                # Not cancelled: the last caller to leave would end the load, which is to go on behind the stand-in.
-                if not outcome.done():
-                    outcome.add_done_callback(consume)
-                elif len(outcomes) > 1:  # of several that failed, only the first is raised
-                    consume(outcome)
+            if len(outcomes) > 1 or not outcomes[0].done():
+                _let_go(outcomes)
         return answers, again
+
+    def _repeat(self, request: Request, error: Exception) -> Request:
+        """Returns the request to ask again after a load that ended without saying anything of the source."""
+        if isinstance(error, ClaimLeftError):
+            # 1. Several callers wait for a claim, whose block ends without a value.
+            # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.
+            # 3. That load may by now wait for the load that asks here: joined unchecked, both would wait for ever.
+            self._flights.check(request.key)
+            return request
+        # Nobody shares a load that is alone. If its own loader raises this, asking again would never end.
+        if request.alone:
+            raise error
+        return replace(request, alone=True)
 
     async def _wait_or_stand_in(
         self, wanted: Sequence[Wanted], flights: Sequence[Flight], outcomes: Sequence[asyncio.Future[Lookup[Any]]]
@@ -316,32 +346,6 @@ class Reader:
                     with suppress(Exception):  # whatever one brings, the others are waited for; it is told below
                         await outcome
         return {} if all(map(is_well, outcomes)) else await self._stand_ins(wanted, outcomes)
-
-    async def _take(
-        self,
-        wanted: Sequence[Wanted],
-        outcomes: Sequence[asyncio.Future[Lookup[Any]]],
-        answers: dict[bytes, Lookup[Any]],
-    ) -> list[Wanted]:
-        """Puts the outcomes among the answers where there is none yet. Returns the requests to ask again."""
-        again: list[Wanted] = []
-        for (request, stale), outcome in zip(wanted, outcomes, strict=True):
-            if request.key.entry in answers:
-                continue
-            try:
-                answers[request.key.entry] = outcome.result() if outcome.done() else await outcome
-            except ClaimLeftError:
-                # 1. Several callers wait for a claim, whose block ends without a value.
-                # 2. All of them wake. The first starts a load of its own; the others find that flight, and join it.
-                # 3. That load may by now wait for the load that asks here: joined unchecked, both would wait for ever.
-                self._flights.check(request.key)
-                again.append((request, stale))
-            except UnsharableValueError:
-                # Nobody shares a load that is alone. If its own loader raises this, asking again would never end.
-                if request.alone:
-                    raise
-                again.append((replace(request, alone=True), stale))
-        return again
 
     async def _stand_ins(
         self, wanted: Sequence[Wanted], outcomes: Sequence[asyncio.Future[Lookup[Any]]]
@@ -394,8 +398,20 @@ class Reader:
 _NOTHING: Final[Lookup[Any]] = Lookup(None, "none", found=False)
 
 
+_JOIN: Final = methodcaller("join")
+
 _ASK_AGAIN: Final = (ClaimLeftError, UnsharableValueError)
 """How loads end that say nothing of the source."""
+
+
+def _let_go(outcomes: Sequence[asyncio.Future[Any]]) -> None:
+    """Leaves outcomes that are not waited for any more."""
+    for outcome in outcomes:
+        # Not cancelled: the last caller to leave would end the load, which is to go on behind the stand-in.
+        if not outcome.done():
+            outcome.add_done_callback(consume)
+        elif len(outcomes) > 1:  # of several that failed, only the first is raised
+            consume(outcome)
 
 
 def _has_failed(outcome: asyncio.Future[Any]) -> bool:

@@ -6,7 +6,9 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import count
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alacena.engine.base.errors import BackendError
 from alacena.engine.base.policy import UNKEPT
@@ -44,6 +46,9 @@ class LeaseTimes:
     budget_s: float
     timeout_s: float
     lease_ms: int
+
+
+_NAME_OF: Final = attrgetter("name")
 
 
 class _Terms:
@@ -97,6 +102,7 @@ class Leases:
         self._under_way = 0
         self._gathered: _Gathered = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         # Each token begins with it: an operator can be told whose lease it is, and no byte more is sent.
         self.mark = environment.token(LEASE_MARK_BYTES)
 
@@ -129,7 +135,8 @@ class Leases:
             self._under_way -= 1
 
     def _gather(self, one: LeaseRequest) -> asyncio.Future[Permit | BackendError]:
-        loop = asyncio.get_running_loop()
+        # In Python 3.11, which loop runs takes a system call to ask; a cache has one all its life.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         gathered = self._gathered
         if not gathered:
             # In a task of its own: a caller who is cancelled must not take along what the others ask for.
@@ -168,7 +175,10 @@ class Leases:
         batches = self._batches(asked)
         timeout_s = self._budget_s * (1 + (len(asked) - 1) / 100)
         if len(batches) == 1:
-            return await self._ask_batch(asked, batches[0][1], timeout_s)
+            try:
+                return await self._ask(asked, batches[0][1], timeout_s)
+            except BackendError as error:
+                return [error] * len(asked)
         calls: list[asyncio.Task[Sequence[Permit | BackendError]]] = []
         answers: dict[int, Permit | BackendError] = {}
         try:
@@ -232,19 +242,17 @@ class Leases:
         token = self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch
         terms = _Terms(token, epoch, self._coherence.generation(bucket))
         mint, mint_name = self._environment.token(8), new_name(self._environment)
-        grounds = dict.fromkeys(depends)
-        wide = {generation.name: generation for own in grounds for generation in own[:2]}
-        generations = wide | {generation.name: generation for own in grounds for generation in own[2:]}
-        places = {name: place for place, name in enumerate(generations, 1)}
+        generations, wide = _list_generations(depends)
+        places = dict(zip(generations, count(1), strict=False))
         wanted: list[int] = []
         before: tuple[int, tuple[Generation, ...]] | None = None
         for one, own in zip(asked, depends, strict=True):
-            ground = (len(one.key.generations), own)
-            if ground == before:
+            rests_on = (len(one.key.generations), own)
+            if rests_on == before:
                 wanted.append(0)
             else:
-                before = ground
-                wanted += (len(own), ground[0], *[places[generation.name] for generation in own])
+                before = rests_on
+                wanted += (len(own), rests_on[0], *map(places.__getitem__, map(_NAME_OF, own)))
 
         def settle(answering: Node, reply: list[Any]) -> list[Permit]:
             name, terms.length, nonces, *found = reply
@@ -272,7 +280,7 @@ class Leases:
         for one, lease in zip(asked, leases, strict=True):
             names += (one.key.entry, lease, one.key.hold)
         args: tuple[Argument, ...] = (
-            len(asked), terms.token, self._lease_ms, mint, len(wide), NARROW_LIFE_MS, mint_name, *wanted,
+            len(asked), terms.token, self._lease_ms, mint, wide, NARROW_LIFE_MS, mint_name, *wanted,
         )  # fmt: skip
         return node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
 
@@ -377,3 +385,17 @@ class Leases:
         except BackendError as error:
             self._nodes.owe((), (key,), error)
             raise
+
+
+def _list_generations(depends: Sequence[tuple[Generation, ...]]) -> tuple[dict[str, Generation], int]:
+    """Returns all that some entries depend on, by name, those of tenants and types first; and how many of them are these."""
+    grounds = dict.fromkeys(depends)
+    generations: dict[str, Generation] = {}
+    for own in grounds:
+        for generation in own[:2]:
+            generations[generation.name] = generation
+    wide = len(generations)
+    for own in grounds:
+        for generation in own[2:]:
+            generations[generation.name] = generation
+    return generations, wide

@@ -115,7 +115,9 @@ async def get_with_cache_aside(
     Cost: 0 round trips on a memory hit, 1 on a Redis hit, 2 and the source on a miss.
     If Redis fails: the sources answer, and nothing is stored.
     """
-    started = PROCESS.now()
+    # A name of its own: a call of what a slot holds takes longer if it is written as one of a method.
+    now = PROCESS.now
+    started = now()
     tenant: Any = tenant_id
     if ctx is not None:
         tenant = _find_named_tenant(tenant_id, ctx)
@@ -136,7 +138,8 @@ async def get_with_cache_aside(
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
                 # The slot is judged by the latency's first instant: a hit reads the clock twice in all.
-                slot = PROCESS.peek_entry((tenant, data_type, resource_id), started)
+                peek_entry = PROCESS.peek_entry
+                slot = peek_entry((tenant, data_type, resource_id), started)
             else:
                 ident = (tenant, data_type, resource_id, agent_id, conversation_id, collection_id)
                 slot = PROCESS.peek_entry(ident, started)
@@ -148,7 +151,7 @@ async def get_with_cache_aside(
                 metrics = _metrics_of_a_hit()
                 metrics["data_type"] = data_type
                 metrics["resource_id"] = resource_id
-                metrics["latency_ms"] = metrics["total_time_ms"] = (PROCESS.now() - started) * 1000.0
+                metrics["latency_ms"] = metrics["total_time_ms"] = (now() - started) * 1000.0
                 return value, metrics
     if not (serializer is deserializer is validation_func is None):
         _check_functions(serializer=serializer, deserializer=deserializer, validation_func=validation_func)

@@ -126,7 +126,9 @@ class CacheManager(Primitives):
                 if user_id is not None or permissions is not None:
                     value = MISSING  # what names a reader is looked up by its scope, which checks who asks
                 elif agent_id is None and conversation_id is None and collection_id is None:
-                    value = PROCESS.peek((tenant, data_type, resource_id))
+                    # A name of its own: a call of what a slot holds takes longer if it is written as one of a method.
+                    peek = PROCESS.peek
+                    value = peek((tenant, data_type, resource_id))
                 else:
                     value = PROCESS.peek((tenant, data_type, resource_id, agent_id, conversation_id, collection_id))
             except TypeError:  # a part that cannot be looked up: what follows says which

@@ -53,6 +53,9 @@ _MOST_GROUNDS = 4096
 
 _COARSE_LIFE_S = 60.0
 _STEP_S = 0.125
+_STEPS_EXPONENT = 12
+"""A long life ends on a grid of a 2,048th to a 4,096th of itself: lives are spread, and on a fixed grid those of a day would
+hardly meet."""
 _MOST_NUMBERS = 4096
 
 _GRAIN_BYTES = 16
@@ -268,7 +271,9 @@ class ValueStore:
         instants = self._instants
         if len(instants) >= _MOST_NUMBERS:
             instants.clear()
-        instant = (now + life_s) // _STEP_S * _STEP_S
+        # A power of two, so that lives that differ by their spread alone stand on one grid.
+        step_s = max(_STEP_S, math.ldexp(1.0, math.frexp(life_s)[1] - _STEPS_EXPONENT))
+        instant = (now + life_s) // step_s * step_s
         return instants.setdefault(instant, instant)
 
     def _cost(self, load_s: float, usd: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import SettingsError
@@ -124,10 +125,10 @@ class FairShares:
             segment.floor, segment.ceiling = 1.0, math.inf
             return
         scale = _scale(segment)
-        level = math.floor(math.log(segment.bytes / scale) / _LOG_WIDTH)
+        level, segment.floor, segment.ceiling = _borders(
+            math.floor(math.log(segment.bytes / scale) / _LOG_WIDTH), scale
+        )
         segment.level = level
-        segment.floor = _LEVEL_WIDTH**level * scale
-        segment.ceiling = segment.floor * _LEVEL_WIDTH
         neighbours = self._levels.setdefault(level, [])
         segment.rank = len(neighbours)
         neighbours.append(segment)
@@ -143,6 +144,13 @@ class FairShares:
             if not level:
                 del self._levels[segment.level]
         segment.floor = segment.ceiling = 0.0
+
+
+@lru_cache(maxsize=4_096)
+def _borders(level: int, scale: float) -> tuple[int, float, float]:
+    """Returns a level and its borders: numbers of 96 bytes that all tenants on it share."""
+    floor = _LEVEL_WIDTH**level * scale
+    return level, floor, floor * _LEVEL_WIDTH
 
 
 def _scale(segment: TenantSegment) -> float:

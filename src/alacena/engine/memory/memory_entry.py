@@ -119,7 +119,8 @@ class EntryQueue(msgspec.Struct, gc=False, eq=False):
         last.newer = self.older = entry
         entry.queue = self
         self.count += 1
-        self.bytes += entry.charge
+        # Not added to 0, for which see `TenantSegment.admit`: most queues of many tenants hold one entry.
+        self.bytes = self.bytes + entry.charge if self.bytes else entry.charge
 
     def remove(self, entry: MemoryEntry) -> None:
         """Takes an entry of this queue out, wherever it stands."""

@@ -195,7 +195,8 @@ class MemoryTier:
             segment = self._segment_of(ident[0])
         tally = segment.tally_of(ident[1])
         tally.entries += 1
-        tally.bytes += entry.charge
+        # Not added to 0, for which see `TenantSegment.admit`.
+        tally.bytes = tally.bytes + entry.charge if tally.bytes else entry.charge
         self._expiry.add(entry, entry.dead_after, now)
         self._bytes += entry.charge
         pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes

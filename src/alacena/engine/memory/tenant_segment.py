@@ -30,6 +30,10 @@ _STAMPS_PER_CAPACITY = 8
 """The number of bits by which the clock of puts is coarser than a capacity: entries share the number that says when they came."""
 
 
+_UNMOVED = WindowSizer()
+"""The border of every tenant that never had to give, which most never have: one object, and nothing is noted in it."""
+
+
 class TenantSegment(msgspec.Struct, gc=False, eq=False):
     """A window for newcomers and a main queue for the proven, in the manner of W-TinyLFU, with lazy hit counts.
 
@@ -65,7 +69,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
     audited: int = 0
     floor: float = 0.0
     ceiling: float = 0.0
-    _dial: WindowSizer = msgspec.field(default_factory=WindowSizer)
+    _dial: WindowSizer = msgspec.field(default_factory=lambda: _UNMOVED)
     _young: EntryQueue = msgspec.field(default_factory=EntryQueue)
     _old: EntryQueue = msgspec.field(default_factory=EntryQueue)
     _main: EntryQueue = msgspec.field(default_factory=EntryQueue)
@@ -107,7 +111,8 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         """
         self.count += 1
         self.put_count += 1
-        self.bytes += entry.charge
+        # Not added to 0: the sum would be another object of 32 bytes, for each of many tenants that hold one entry.
+        self.bytes = self.bytes + entry.charge if self.bytes else entry.charge
         self._capacity = capacity = int(self.count / pressure) or 1
         # A stamp of 0 would say that the time is not known.
         if self.put_count - self._stamp > capacity >> _STAMPS_PER_CAPACITY or not self._stamp:
@@ -162,7 +167,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         Args:
             room: Bytes that the segment should come down to.
         """
-        window = self._dial.ratio * room
+        window = self._own_dial().ratio * room
         young, old, main = self._young, self._old, self._main
         for _ in range(_ATTEMPTS):
             if main.count and (young.bytes + old.bytes <= window or young.count + old.count <= 1):
@@ -292,10 +297,16 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
             self._look(entry)
             self._promote(entry)
 
+    def _own_dial(self) -> WindowSizer:
+        """Returns the tenant's own border, to be moved or noted in."""
+        if self._dial is _UNMOVED:
+            self._dial = WindowSizer()
+        return self._dial
+
     def _turn(self) -> None:
         interval = max(_SHORTEST_TURN, int(self._capacity * TURN_RATIO))
         self._turn_at = self.put_count + interval
-        self._dial.turn(interval / self._capacity, 1.0 / self._capacity)
+        self._own_dial().turn(interval / self._capacity, 1.0 / self._capacity)
 
     def _promote(self, entry: MemoryEntry) -> None:
         entry.since = self._stamp
@@ -346,7 +357,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         entry.uses = self._epoch << 4 | min(_MOST_FREQUENT, frequency + 1)
         distance = (self.put_count - stamp) & STAMP_MASK
         if stamp and distance <= self._capacity:
-            self._dial.note_ghost(distance / self._capacity)
+            self._own_dial().note_ghost(distance / self._capacity)
 
 
 def _digest(entry: MemoryEntry) -> int:

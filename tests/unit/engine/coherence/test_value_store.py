@@ -217,3 +217,15 @@ def test_the_slot_that_is_peeked_at_is_the_one_whose_value_would_be(copies, envi
     assert copies.entry_peeker()(KEY.ident, environment.now() + 9.0) is None
     copies.memory.discard(KEY.ident)
     assert copies.entry_peeker()(KEY.ident, environment.now()) is None
+
+
+@pytest.mark.parametrize("life_s", [300.0, 3_600.0, 86_400.0, 2_592_000.0])
+def test_lives_of_one_length_that_are_spread_end_at_instants_that_many_share(copies, life_s):
+    ends = []
+    for number in range(2_000):
+        keep(copies, "text", fresh_for_s=life_s * (1 - number / 8_000))
+        ends.append(copies.memory.entries[KEY.ident].fresh_until - copies._environment.now())
+    assert len(set(ends)) < 1_100
+    for number, end in enumerate(ends):
+        lost_s = life_s * (1 - number / 8_000) - end
+        assert -1e-6 <= lost_s <= max(0.125, life_s / 2_000)

@@ -6,6 +6,7 @@ import random
 from collections import OrderedDict
 from itertools import accumulate
 
+import msgspec
 import pytest
 
 from alacena.engine.memory import SLOT_BYTES, MemoryTier
@@ -152,3 +153,30 @@ def test_the_same_requests_leave_the_same_slots(new_memory, new_slot) -> None:
     hit_ratio(first, new_slot, keys)
     hit_ratio(second, new_slot, keys)
     assert list(first.entries) == list(second.entries)
+
+
+def test_tenants_that_hold_one_entry_each_share_their_numbers_and_their_border(new_memory, new_slot):
+    memory = new_memory(100_000)
+    for number in range(40):
+        memory.put(new_slot("d", tenant=f"t{number}"))
+    held = [memory._segments[f"t{number}"] for number in range(40)]
+    for segment in held:
+        charge = memory.entries[segment.tenant, "document", "d"].charge
+        assert segment.bytes is segment.tallies.bytes is segment.queues[0].bytes is charge
+    for name in ("level", "floor", "ceiling", "_dial"):
+        assert len({id(getattr(segment, name)) for segment in held}) == 1, name
+
+
+def test_what_a_tenant_learns_of_its_border_is_no_other_tenants(new_memory, new_slot):
+    memory = new_memory(50)
+    memory.put(new_slot("d", tenant="idle"))
+    idle, busy = memory._segments["idle"], "busy"
+    before = msgspec.structs.asdict(idle._dial)
+    for number in range(400):
+        memory.put(new_slot(number % 60, tenant=busy))
+        memory.get((busy, "document", number % 7), 0.0)
+    own = msgspec.structs.asdict(memory._segments[busy]._dial)
+    assert own != before
+    memory = new_memory(50)
+    memory.put(new_slot("d", tenant="new"))
+    assert msgspec.structs.asdict(memory._segments["new"]._dial) == before

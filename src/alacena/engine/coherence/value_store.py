@@ -51,7 +51,7 @@ _GROUND = 2
 
 _MOST_GROUNDS = 4096
 
-_COARSE_LIFE_S = 60.0
+_COARSE_LIFE_S = 20.0
 _STEP_S = 0.125
 _STEPS_EXPONENT = 12
 """A long life ends on a grid of a 2,048th to a 4,096th of itself: lives are spread, and on a fixed grid those of a day would

@@ -14,7 +14,7 @@ from alacena.engine.base.keys import Keys
 from alacena.engine.base.policy import Policy
 from alacena.engine.codec import Codec, size_of
 from alacena.engine.coherence.value_store import ValueStore
-from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
+from alacena.engine.memory import ENTRY_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ def _slots(start: int, count: int, tenants: int = 1) -> list[MemoryEntry]:
             ident,
             None,
             wire_key=wire_key,
-            charge=_SIZE + SLOT_BYTES,
+            charge=_SIZE + ENTRY_BYTES,
             fresh_until=until + place % 600,
             dead_after=until + place % 600,
         )
@@ -68,7 +68,7 @@ def _slots(start: int, count: int, tenants: int = 1) -> list[MemoryEntry]:
 
 
 def _memory(entries: int) -> MemoryTier:
-    return MemoryTier(MemoryBounds(max_bytes=entries * (_SIZE + SLOT_BYTES)), environment=SystemEnvironment())
+    return MemoryTier(MemoryBounds(max_bytes=entries * (_SIZE + ENTRY_BYTES)), environment=SystemEnvironment())
 
 
 def _each_ns(act: Callable[[T], object], items: Iterable[T], count: int) -> float:
@@ -95,7 +95,7 @@ def _promote_ns() -> tuple[float, float]:
     stamps = (b"0" * 16, b"1" * 16)
 
     def tier() -> ValueStore:
-        room = _FEW * (size_of(payload) + SLOT_BYTES)
+        room = _FEW * (size_of(payload) + ENTRY_BYTES)
         return ValueStore(MemoryTier(MemoryBounds(max_bytes=room), environment=environment), codec, environment)
 
     def once(copies: ValueStore, turn: int) -> float:

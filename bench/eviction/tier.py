@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.environment import SystemEnvironment
-from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
+from alacena.engine.memory import ENTRY_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from bench.eviction.traces import Trace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def alacena(trace: Trace, capacity: int) -> int:
     """The tier with room for ``capacity`` entries of one size, one tenant, no expiry."""
     memory = MemoryTier(
-        MemoryBounds(max_bytes=capacity * (SLOT_BYTES + 1), max_slot_ratio=1.0), environment=SystemEnvironment()
+        MemoryBounds(max_bytes=capacity * (ENTRY_BYTES + 1), max_slot_ratio=1.0), environment=SystemEnvironment()
     )
     kept = memory.entries.get
     hits = 0
@@ -22,7 +22,7 @@ def alacena(trace: Trace, capacity: int) -> int:
         ident = ("tenant", "type", key)
         slot = kept(ident)
         if slot is None:
-            memory.put(MemoryEntry(ident, None, wire_key=b"%d" % key, charge=1 + SLOT_BYTES))
+            memory.put(MemoryEntry(ident, None, wire_key=b"%d" % key, charge=1 + ENTRY_BYTES))
         else:
             slot.hits += 1
             hits += 1

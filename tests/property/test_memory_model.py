@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
+from alacena.engine.memory import ENTRY_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class MemoryMachine(RuleBasedStateMachine):
     """The model knows what was put last under each ident; the tier may have dropped it, never changed it."""
 
     @initialize(
-        max_bytes=st.integers(1, 30).map(lambda entries: entries * (SLOT_BYTES + 200)),
+        max_bytes=st.integers(1, 30).map(lambda entries: entries * (ENTRY_BYTES + 200)),
         max_entries=st.one_of(st.none(), st.integers(1, 20)),
         weights=st.sampled_from([None, {"acme": 5.0}, {"umbrella": 0.1}]),
     )
@@ -67,7 +67,7 @@ class MemoryMachine(RuleBasedStateMachine):
             ident,
             self.puts,
             wire_key=repr(ident).encode(),
-            charge=size + SLOT_BYTES,
+            charge=size + ENTRY_BYTES,
             fresh_until=self.environment.at + fresh,
             dead_after=self.environment.at + fresh + stale,
             ground=((generation,), (generation.nonce,)),
@@ -89,7 +89,7 @@ class MemoryMachine(RuleBasedStateMachine):
                 ident,
                 self.puts,
                 wire_key=repr(ident).encode(),
-                charge=size + SLOT_BYTES,
+                charge=size + ENTRY_BYTES,
                 fresh_until=self.environment.at + fresh,
                 dead_after=self.environment.at + fresh,
                 ground=((generation,), (generation.nonce,)),
@@ -158,7 +158,7 @@ class MemoryMachine(RuleBasedStateMachine):
         if not hasattr(self, "memory"):
             return
         slots = self.memory.entries
-        assert self.memory.held_bytes == sum(slot.size + SLOT_BYTES for slot in slots.values())
+        assert self.memory.held_bytes == sum(slot.size + ENTRY_BYTES for slot in slots.values())
         assert self.memory.held_bytes <= self.max_bytes
         assert self.max_entries is None or len(slots) <= self.max_entries
         assert all(slot.ident == ident and slot is self.latest[ident] for ident, slot in slots.items())

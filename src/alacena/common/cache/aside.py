@@ -115,7 +115,7 @@ async def get_with_cache_aside(
     Cost: 0 round trips on a memory hit, 1 on a Redis hit, 2 and the source on a miss.
     If Redis fails: the sources answer, and nothing is stored.
     """
-    # A name of its own: a call of what a slot holds takes longer if it is written as one of a method.
+    # A name of its own: a call of what an attribute holds takes longer if it is written as one of a method.
     now = PROCESS.now
     started = now()
     tenant: Any = tenant_id
@@ -137,16 +137,16 @@ async def get_with_cache_aside(
     ):
         try:
             if agent_id is None and conversation_id is None and collection_id is None:
-                # The slot is judged by the latency's first instant: a hit reads the clock twice in all.
+                # The entry is judged by the latency's first instant: a hit reads the clock twice in all.
                 peek_entry = PROCESS.peek_entry
-                slot = peek_entry((tenant, data_type, resource_id), started)
+                kept = peek_entry((tenant, data_type, resource_id), started)
             else:
                 ident = (tenant, data_type, resource_id, agent_id, conversation_id, collection_id)
-                slot = PROCESS.peek_entry(ident, started)
+                kept = PROCESS.peek_entry(ident, started)
         except TypeError:  # a part that cannot be looked up: what follows says which
-            slot = None
-        if slot is not None:
-            value = slot.value if slot.thaw is None else slot.thaw(slot.value)
+            kept = None
+        if kept is not None:
+            value = kept.value if kept.thaw is None else kept.thaw(kept.value)
             if value is not MISSING:
                 metrics = _metrics_of_a_hit()
                 metrics["data_type"] = data_type

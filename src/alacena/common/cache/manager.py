@@ -126,7 +126,7 @@ class CacheManager(Primitives):
                 if user_id is not None or permissions is not None:
                     value = MISSING  # what names a reader is looked up by its scope, which checks who asks
                 elif agent_id is None and conversation_id is None and collection_id is None:
-                    # A name of its own: a call of what a slot holds takes longer if it is written as one of a method.
+                    # A name of its own: a call of what an attribute holds takes longer if it is written as one of a method.
                     peek = PROCESS.peek
                     value = peek((tenant, data_type, resource_id))
                 else:

@@ -135,12 +135,12 @@ def _plan(function: object) -> Plan:
 
 def _positional(function: SourceFunction, parameters: Sequence[Parameter]) -> tuple[tuple[str, ...], set[str]]:
     """Returns the names of the arguments given by position, and as a set."""
-    slots = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    written_for_it = max((i for i, p in enumerate(slots) if p.name in _NAMES), default=-1)
-    count = max(written_for_it + 1, sum(p.default is p.empty for p in slots))
-    unclaimed = [name for name in _CONTRACT if name not in {p.name for p in slots[:count]}]
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    written_for_it = max((i for i, p in enumerate(places) if p.name in _NAMES), default=-1)
+    count = max(written_for_it + 1, sum(p.default is p.empty for p in places))
+    unclaimed = [name for name in _CONTRACT if name not in {p.name for p in places[:count]}]
     given: list[str] = []
-    for parameter in slots[:count]:
+    for parameter in places[:count]:
         if parameter.name in _NAMES:
             given.append(parameter.name)
         elif unclaimed:

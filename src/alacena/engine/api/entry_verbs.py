@@ -37,8 +37,8 @@ class EntryVerbs(ABC):
             is ``(tenant_id, data_type, resource_id)``, for a scoped entry followed by agent, conversation and collection,
             for one that names a reader followed by user and permissions too, ``None`` if not given. Nothing is
             allocated for values that are immutable or shared.
-        peek_entry: ``peek_entry(ident, environment.now())`` gives the slot that holds the value, or ``None``: for a caller
-            that has read the clock already. ``slot.thaw``, if there is one, makes the reader's own copy.
+        peek_entry: ``peek_entry(ident, environment.now())`` gives the entry in memory that holds the value, or ``None``: for
+            a caller that has read the clock already. The entry's ``thaw``, if there is one, makes the reader's own copy.
     """
 
     peek: Callable[[Ident], Any]

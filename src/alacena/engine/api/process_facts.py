@@ -61,15 +61,15 @@ class ProcessFacts:
         """Returns this process's knowledge of one entry."""
         now = self._environment.now()
         # Not `memory.get`, which counts a hit and drops what has ended: a question must change nothing.
-        slot = self._memory.entries.get(key.ident)
+        kept = self._memory.entries.get(key.ident)
         in_memory = None
-        if slot is not None:
+        if kept is not None:
             in_memory = {
-                "fresh_for_s": slot.fresh_until - now,
-                "hits": slot.hits,
-                "bytes": slot.size,
-                "alive": all(g.nonce == stamp for g, stamp in zip(*slot.ground, strict=True)),
-                "copied_on_read": slot.thaw is not None,
+                "fresh_for_s": kept.fresh_until - now,
+                "hits": kept.hits,
+                "bytes": kept.size,
+                "alive": all(g.nonce == stamp for g, stamp in zip(*kept.ground, strict=True)),
+                "copied_on_read": kept.thaw is not None,
             }
         flight, last = self._flights.get(key.entry), self._reasons.last(key.ident)
         return {

@@ -98,7 +98,7 @@ class LoadReads(msgspec.Struct, eq=False):
         self._tags.update(dict.fromkeys(tags))
         self._is_many = len(self._idents) > MOST_TAGS or len(self._tags) > MOST_TAGS
 
-    def note_slot(self, ident: Ident, generations: Iterable[Generation]) -> None:
+    def note_entry(self, ident: Ident, generations: Iterable[Generation]) -> None:
         """Notes that the load read an entry in memory."""
         # The first two are the tenant's and the type's; lineage() derives these from the ident.
         self.note(ident, [tag_of(generation) for generation in generations][2:])

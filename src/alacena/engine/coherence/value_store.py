@@ -16,7 +16,7 @@ from alacena.engine.base.remote_tier import MISSING, Found, Nothing
 from alacena.engine.codec import is_immutable, size_of
 from alacena.engine.codec.arrays import is_array
 from alacena.engine.loading.load import LOAD
-from alacena.engine.memory import SLOT_BYTES, UNGROUNDED, MemoryEntry
+from alacena.engine.memory import ENTRY_BYTES, UNGROUNDED, MemoryEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -60,7 +60,7 @@ _MOST_NUMBERS = 4096
 
 _GRAIN_BYTES = 16
 _GRADED_BYTES = 1 << 14
-_CHARGES = tuple(range(SLOT_BYTES, SLOT_BYTES + _GRADED_BYTES + 1, _GRAIN_BYTES))
+_CHARGES = tuple(range(ENTRY_BYTES, ENTRY_BYTES + _GRADED_BYTES + 1, _GRAIN_BYTES))
 """A number is an object of 32 bytes: those that many entries have in common are shared."""
 
 _REFRESH_WINDOW = 20.0
@@ -79,7 +79,7 @@ class ValueStore:
     def __init__(self, memory: MemoryTier, codec: Codec, environment: Environment) -> None:
         self.memory = memory
         self._codec = codec
-        # One bound method for all slots: made for each, it would take a tenth of what a slot does.
+        # One bound method for all entries: made for each, it would take a tenth of what an entry does.
         self._decode = codec.decode
         self._environment = environment
         self._now = environment.now
@@ -308,14 +308,14 @@ class ValueStore:
             else:
                 entry.hits += 1
             if under_way and (load := loading()) is not None:
-                load.reads.note_slot(entry.ident, entry.generations)
+                load.reads.note_entry(entry.ident, entry.generations)
             thaw = entry.thaw
             return entry.value if thaw is None else thaw(entry.value)
 
         return peek
 
     def entry_peeker(self) -> Callable[[Ident, float], MemoryEntry | None]:
-        """Returns a function that gives the slot of the value that is fresh at an instant, counted as read, or ``None``."""
+        """Returns a function that gives the entry of the value that is fresh at an instant, counted as read, or ``None``."""
         memory, entries = self.memory, self.memory.entries
         under_way, loading = UNDER_WAY, LOAD.get
 
@@ -331,21 +331,21 @@ class ValueStore:
             else:
                 entry.hits += 1
             if under_way and (load := loading()) is not None:
-                load.reads.note_slot(entry.ident, entry.generations)
+                load.reads.note_entry(entry.ident, entry.generations)
             return entry
 
         return peek_entry
 
     @staticmethod
     def hand_out(entry: MemoryEntry) -> Any:
-        """Returns the value of a slot, private to the receiver if it could be changed; a kind of nothing as it is."""
+        """Returns the value of an entry, private to the receiver if it could be changed; a kind of nothing as it is."""
         if isinstance(entry.value, Nothing):
             return entry.value
         thaw = entry.thaw.plain if isinstance(entry.thaw, _Refreshed) else entry.thaw
         return entry.value if thaw is None else thaw(entry.value)
 
     def hand_out_as_found(self, key: EntryKey, entry: MemoryEntry) -> Found:
-        """Returns a slot as a tier's answer."""
+        """Returns an entry as a tier's answer."""
         load_s = self.load_s(entry)
         value, fresh_for_s = self.hand_out(entry), self.fresh_for(entry)
         return Found(key, value, "memory", fresh_for_s, load_s, entry.generations, entry.stamps)
@@ -356,7 +356,7 @@ class ValueStore:
         return entry.thaw.load_s if isinstance(entry.thaw, _Refreshed) else entry.cost
 
     def fresh_for(self, entry: MemoryEntry) -> float:
-        """Returns seconds a slot stays fresh; negative if it is stale."""
+        """Returns the seconds that an entry stays fresh; negative if it is stale."""
         return math.inf if entry.fresh_until == math.inf else entry.fresh_until - self._environment.now()
 
 
@@ -387,7 +387,7 @@ class _Refreshed:
 
 def _charge(size: int) -> int:
     """Returns the bytes that are counted for an entry, rounded up so that entries of about the same size share the number."""
-    return _CHARGES[(size + _GRAIN_BYTES - 1) // _GRAIN_BYTES] if size <= _GRADED_BYTES else size + SLOT_BYTES
+    return _CHARGES[(size + _GRAIN_BYTES - 1) // _GRAIN_BYTES] if size <= _GRADED_BYTES else size + ENTRY_BYTES
 
 
 def _holds_more_than_it_shows(array: Any) -> bool:

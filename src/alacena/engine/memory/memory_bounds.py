@@ -16,9 +16,9 @@ class MemoryBounds:
     """The bounds of the memory tier's contents, and the shares of its tenants.
 
     Attributes:
-        max_bytes: Bound of the bytes of all entries together, each counted as its ``size`` plus ``SLOT_BYTES``.
+        max_bytes: Bound of the bytes of all entries together, each counted as its ``size`` plus ``ENTRY_BYTES``.
         max_entries: Bound of how many there are; ``None`` = as many as the bytes allow.
-        max_slot_ratio: An entry that takes a larger part of ``max_bytes`` is not kept.
+        max_entry_ratio: An entry that takes a larger part of ``max_bytes`` is not kept.
         weights: Shares by tenant, if they differ: twice the weight guarantees twice the bytes. A tenant that is not listed
             has weight 1.
 
@@ -28,7 +28,7 @@ class MemoryBounds:
 
     max_bytes: int
     max_entries: int | None = None
-    max_slot_ratio: float = 0.125
+    max_entry_ratio: float = 0.125
     weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
@@ -36,5 +36,5 @@ class MemoryBounds:
             raise SettingsError(f"memory max_bytes must be at least 1, not {self.max_bytes}")
         if self.max_entries is not None and self.max_entries < 1:
             raise SettingsError(f"memory max_entries must be at least 1, or None for no bound, not {self.max_entries}")
-        if not 0.0 < self.max_slot_ratio <= 1.0:
-            raise SettingsError(f"memory max_slot_ratio must be above 0 and at most 1, not {self.max_slot_ratio}")
+        if not 0.0 < self.max_entry_ratio <= 1.0:
+            raise SettingsError(f"memory max_entry_ratio must be above 0 and at most 1, not {self.max_entry_ratio}")

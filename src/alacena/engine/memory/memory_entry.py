@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLOT_BYTES = 512
+ENTRY_BYTES = 512
 """Charged for every entry beside its ``size``: the entry, its place in the index, its key, its links and its share of the
 ghosts. ``python -m bench.eviction --only cost`` measures it on the running interpreter."""
 
@@ -31,7 +31,7 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
         wire_key: The key under which the server's pushes name the entry, if it cannot be told from ``ident``; else empty.
             Unique among the entries of a tier.
         charge: The bytes that the tier counts for the entry: the bytes of the value as the caller measured them, plus
-            ``SLOT_BYTES``.
+            ``ENTRY_BYTES``.
         thaw: Makes a private copy of ``value`` for a reader; ``None`` if the value may be handed out as it is.
         fresh_until: Instant (``environment.now()``) from which the entry is stale; ``inf`` = never.
         dead_after: Instant until which a stale copy may be served, and the entry is held; ``fresh_until`` if none may.
@@ -68,7 +68,7 @@ class MemoryEntry(msgspec.Struct, gc=False, eq=False):
     @property
     def size(self) -> int:
         """Bytes of the value, as the caller measured them."""
-        return self.charge - SLOT_BYTES
+        return self.charge - ENTRY_BYTES
 
     @property
     def generations(self) -> tuple[Any, ...]:

@@ -96,7 +96,7 @@ class MemoryTier:
         self.serving_until = math.inf
         self._max_bytes = bounds.max_bytes
         self._max_entries = bounds.max_entries or 0
-        self._largest = int(bounds.max_bytes * bounds.max_slot_ratio)
+        self._largest = int(bounds.max_bytes * bounds.max_entry_ratio)
         self._now = environment.now
         self._ident_of = ident_of
         self._bytes = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryEntry, MemoryTier
+from alacena.engine.memory import ENTRY_BYTES, MemoryBounds, MemoryEntry, MemoryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def new_slot() -> Callable[..., MemoryEntry]:
     def make(resource: object, *, tenant: str = "acme", data_type: str = "document", **fields: Any) -> MemoryEntry:
         fields.setdefault("fresh_until", math.inf)
         fields.setdefault("dead_after", fields["fresh_until"])
-        fields["charge"] = fields.pop("size", 100) + SLOT_BYTES
+        fields["charge"] = fields.pop("size", 100) + ENTRY_BYTES
         fields.setdefault("value", f"value of {resource}")
         wire_key = f"{tenant}:{data_type}:{resource}".encode()
         return MemoryEntry((tenant, data_type, resource), wire_key=wire_key, **fields)
@@ -53,8 +53,8 @@ def new_memory(environment: StillEnvironment) -> Callable[..., MemoryTier]:
     """A tier with room for so many slots of 100 bytes."""
 
     def make(entries: int, *, counts: Counts | None = None, **bounds: Any) -> MemoryTier:
-        bounds.setdefault("max_slot_ratio", 1.0)
-        bounds.setdefault("max_bytes", entries * (SLOT_BYTES + 100))
+        bounds.setdefault("max_entry_ratio", 1.0)
+        bounds.setdefault("max_bytes", entries * (ENTRY_BYTES + 100))
         return MemoryTier(MemoryBounds(**bounds), environment=environment, counts=counts)
 
     return make

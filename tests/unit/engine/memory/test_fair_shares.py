@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, MemoryTier
+from alacena.engine.memory import ENTRY_BYTES, MemoryTier
 
 SMALL = [f"small-{number:02}" for number in range(50)]
 
@@ -83,11 +83,11 @@ def test_what_others_do_not_use_is_borrowed_and_given_back(new_memory, new_slot)
     memory = new_memory(100)
     for number in range(300):
         memory.put(new_slot(number, tenant="early"))
-    assert held(memory)["early"] == memory.held_bytes > 95 * (SLOT_BYTES + 100)
+    assert held(memory)["early"] == memory.held_bytes > 95 * (ENTRY_BYTES + 100)
     for number in range(300):
         memory.put(new_slot(number, tenant="late"))
     both = held(memory)
-    assert abs(both["early"] - both["late"]) <= 4 * (SLOT_BYTES + 100)
+    assert abs(both["early"] - both["late"]) <= 4 * (ENTRY_BYTES + 100)
 
 
 def test_a_tenant_below_its_share_is_never_the_one_that_gives(new_memory, new_slot) -> None:
@@ -97,7 +97,7 @@ def test_a_tenant_below_its_share_is_never_the_one_that_gives(new_memory, new_sl
         memory.put(slot)
     for number in range(400):
         memory.put(new_slot(number, tenant=f"greedy-{number % 2}"))
-        assert held(memory)["modest"] == 30 * (SLOT_BYTES + 100)
+        assert held(memory)["modest"] == 30 * (ENTRY_BYTES + 100)
         for slot in modest:
             slot.hits += 1
 
@@ -117,7 +117,7 @@ def test_a_tenant_that_left_gives_its_room_to_the_living(new_memory, new_slot) -
         memory.put(new_slot(number, tenant="gone"))
     for number in range(20_000):
         memory.put(new_slot(number, tenant="alive"))
-    assert held(memory)["gone"] < 20 * (SLOT_BYTES + 100)
+    assert held(memory)["gone"] < 20 * (ENTRY_BYTES + 100)
 
 
 def test_a_tenant_that_only_reads_keeps_its_room(new_memory, new_slot) -> None:
@@ -127,7 +127,7 @@ def test_a_tenant_that_only_reads_keeps_its_room(new_memory, new_slot) -> None:
     for number in range(20_000):
         memory.put(new_slot(number, tenant="writer"))
         memory.get(("reader", "document", number * 7 % 100), 1_000.0)
-    assert held(memory)["reader"] > 90 * (SLOT_BYTES + 100)
+    assert held(memory)["reader"] > 90 * (ENTRY_BYTES + 100)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.01, 100.0])

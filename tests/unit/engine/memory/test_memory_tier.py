@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from alacena.engine.base.errors import SettingsError, UsageError
-from alacena.engine.memory import SLOT_BYTES, MemoryBounds, MemoryTier
+from alacena.engine.memory import ENTRY_BYTES, MemoryBounds, MemoryTier
 
 KEY = ("acme", "document", "a")
 
@@ -110,7 +110,7 @@ def test_put_replaces_and_keeps_the_books(new_memory, new_slot) -> None:
     memory.put(new_slot("a", size=100))
     memory.put(new_slot("a", size=300, value="newer"))
     assert len(memory.entries) == 1
-    assert memory.held_bytes == SLOT_BYTES + 300
+    assert memory.held_bytes == ENTRY_BYTES + 300
     assert memory.get(KEY, 1_000.0).value == "newer"
 
 
@@ -135,7 +135,7 @@ def test_many_put_at_once_are_kept_as_if_they_had_come_one_by_one(new_memory, ne
 
 
 def test_what_is_put_at_once_is_kept_once_and_not_where_it_is_dead_or_too_large(new_memory, new_slot) -> None:
-    memory = new_memory(20, max_slot_ratio=0.2)
+    memory = new_memory(20, max_entry_ratio=0.2)
     memory.put_all([])
     memory.put_all([new_slot("a", value="first"), new_slot("b"), new_slot("a", value="last")])
     assert memory.entries[KEY].value == "last"
@@ -169,15 +169,15 @@ def test_put_replaces_both_where_one_has_the_ident_and_another_the_wire_key(new_
     newcomer.wire_key = b"acme:document:b"
     assert memory.put(newcomer)
     assert list(memory.entries.values()) == [newcomer]
-    assert memory.held_bytes == SLOT_BYTES + 300
+    assert memory.held_bytes == ENTRY_BYTES + 300
     assert memory.discard_wire(b"acme:document:a") is None
     assert memory.discard_wire(b"acme:document:b") is newcomer
 
 
 def test_a_slot_that_is_too_large_is_not_kept_and_takes_its_older_version_along(new_memory, new_slot) -> None:
-    memory = new_memory(10, max_slot_ratio=0.5)
+    memory = new_memory(10, max_entry_ratio=0.5)
     memory.put(new_slot("a"))
-    assert not memory.put(new_slot("a", size=5 * (SLOT_BYTES + 100)))
+    assert not memory.put(new_slot("a", size=5 * (ENTRY_BYTES + 100)))
     assert memory.get(KEY, 1_000.0) is None
     assert memory.held_bytes == 0
 
@@ -221,7 +221,7 @@ def test_neither_bound_is_ever_exceeded(new_memory, new_slot) -> None:
     for number in range(200):
         memory.put(new_slot(number, size=number % 7 * 400))
         assert len(memory.entries) <= 25
-        assert memory.held_bytes <= 40 * (SLOT_BYTES + 100)
+        assert memory.held_bytes <= 40 * (ENTRY_BYTES + 100)
     assert len(memory.entries) > 10
 
 
@@ -308,8 +308,8 @@ def test_what_is_known_of_departed_tenants_is_bounded(new_memory, new_slot) -> N
     [
         ({"max_bytes": 0}, "max_bytes"),
         ({"max_entries": 0}, "max_entries"),
-        ({"max_slot_ratio": 0.0}, "max_slot_ratio"),
-        ({"max_slot_ratio": 1.5}, "max_slot_ratio"),
+        ({"max_entry_ratio": 0.0}, "max_entry_ratio"),
+        ({"max_entry_ratio": 1.5}, "max_entry_ratio"),
         ({"weights": {"acme": 0.0}}, "weights"),
         ({"weights": {"acme": math.inf}}, "weights"),
     ],

@@ -9,7 +9,7 @@ from itertools import accumulate
 import msgspec
 import pytest
 
-from alacena.engine.memory import SLOT_BYTES, MemoryTier
+from alacena.engine.memory import ENTRY_BYTES, MemoryTier
 
 
 def hit_ratio(memory: MemoryTier, new_slot, keys, **fields) -> float:
@@ -112,15 +112,15 @@ def lru_ratio_by_bytes(keys, room: int) -> float:
             kept.move_to_end(key)
             continue
         kept[key] = None
-        held += size_of(key) + SLOT_BYTES
+        held += size_of(key) + ENTRY_BYTES
         while held > room:
-            held -= size_of(kept.popitem(last=False)[0]) + SLOT_BYTES
+            held -= size_of(kept.popitem(last=False)[0]) + ENTRY_BYTES
     return hits / len(keys)
 
 
 def test_small_values_are_preferred_to_large_ones_of_the_same_use(new_memory, new_slot) -> None:
     keys = skewed(random.Random(5), 2_000, 20_000)
-    memory = new_memory(300, max_slot_ratio=0.1)
+    memory = new_memory(300, max_entry_ratio=0.1)
     hits = 0
     for key in keys:
         if memory.get(("acme", "document", key), 1_000.0) is not None:
@@ -129,7 +129,7 @@ def test_small_values_are_preferred_to_large_ones_of_the_same_use(new_memory, ne
             memory.put(new_slot(key, size=size_of(key)))
     large = sum(size_of(key) > 100 for _, _, key in memory.entries) / len(memory.entries)
     assert large < 0.1
-    assert hits / len(keys) > lru_ratio_by_bytes(keys, 300 * (SLOT_BYTES + 100)) + 0.1
+    assert hits / len(keys) > lru_ratio_by_bytes(keys, 300 * (ENTRY_BYTES + 100)) + 0.1
 
 
 def test_a_hit_moves_nothing(new_memory, new_slot) -> None:

@@ -29,7 +29,7 @@ LOOPS = ("asyncio", "uvloop")
 OURS = "alacena"
 FLOOR = "bare"
 _CALLERS = (1, 10, 100, 1000)
-_READS = {1: 1_000, 10: 4_000, 100: 10_000, 1000: 10_000}
+_READS = {1: 600, 10: 2_400, 100: 6_000, 1000: 6_000}
 _SLOW = {"redis-py": 5, "coredis": 5, "cashews": 5, "aiocache": 5, "aiocache, defaults": 5, "valkey-glide": 2}
 """How many times fewer reads a contender makes, so that all take about as long."""
 

@@ -140,7 +140,7 @@ class Source:
 
 async def measure(_: Server, effort: Effort) -> Result:
     """Ask everybody under each trouble."""
-    trouble_s = effort.of(3.0, 0.5)
+    trouble_s = effort.of(2.0, 0.5)
     field = invited(STALE)
     logging.disable(logging.ERROR)
     tables, ours = [], []

@@ -9,7 +9,7 @@ import msgspec
 from proving.figures.statistics import Spread
 
 Verdict: TypeAlias = Literal["goal", "bar", "missed", "short", "unknown"]
-Cell: TypeAlias = Spread | str | float | int | None
+Cell: TypeAlias = Spread | str | float | int | bool | None
 """A figure with its spread, a plain one, a word, or nothing where it does not apply."""
 
 

@@ -158,7 +158,7 @@ class MemoryTier:
         # The policy takes it for used. Whether it answers a read is for the reader to say: it counts the read then.
         entry.hits += 1
         entry.collected += 1
-        self._segments[ident[0]].tally_of(ident[1]).hits += 1
+        self._segments[ident[0]].counters_of(ident[1]).hits += 1
         return entry
 
     def put(self, entry: MemoryEntry, now: float | None = None) -> bool:
@@ -193,10 +193,10 @@ class MemoryTier:
         segment: TenantSegment | None = self._segments[ident[0]]
         if segment is None or segment.idle or not segment.count:
             segment = self._segment_of(ident[0])
-        tally = segment.tally_of(ident[1])
-        tally.entries += 1
+        counters = segment.counters_of(ident[1])
+        counters.entries += 1
         # Not added to 0, for which see `TenantSegment.admit`.
-        tally.bytes = tally.bytes + entry.charge if tally.bytes else entry.charge
+        counters.bytes = counters.bytes + entry.charge if counters.bytes else entry.charge
         self._expiry.add(entry, entry.dead_after, now)
         self._bytes += entry.charge
         pressure = self._pressure() if self._max_entries else self._bytes / self._max_bytes
@@ -234,9 +234,9 @@ class MemoryTier:
             self._bytes += entry.charge
         self.entries.add_all({entry.ident: entry for entry in entries})
         self._by_wire_key.add_all({entry.wire_key: entry for entry in entries if entry.wire_key})
-        tally = segment.tally_of(data_type)
-        tally.entries += len(entries)
-        tally.bytes += self._bytes - held_bytes
+        counters = segment.counters_of(data_type)
+        counters.entries += len(entries)
+        counters.bytes += self._bytes - held_bytes
         segment.admit_all(entries, self._pressure())
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
@@ -368,9 +368,9 @@ class MemoryTier:
                 for row in self._counts.rows()
             }
         return {
-            (segment.tenant, tally.data_type): tally.counts
+            (segment.tenant, counters.data_type): counters.counts
             for segment in self._segments.values()
-            for tally in segment.each_tally()
+            for counters in segment.each_counters()
         }
 
     def stats_of(self, tenant: Any) -> dict[Any, MemoryCounts]:
@@ -379,7 +379,7 @@ class MemoryTier:
         Cost: linear in the number of its types.
         """
         segment = self._segments.get(tenant)
-        return {} if segment is None else {tally.data_type: tally.counts for tally in segment.each_tally()}
+        return {} if segment is None else {counters.data_type: counters.counts for counters in segment.each_counters()}
 
     def _is_alive(self, entry: MemoryEntry) -> bool:
         known = True
@@ -494,11 +494,11 @@ class MemoryTier:
         self._bytes -= entry.charge
         if entry.due_older is not None:
             self._expiry.remove(entry)
-        tally = segment.tally_of(entry.ident[1])
-        tally.entries -= 1
-        tally.bytes -= entry.charge
+        counters = segment.counters_of(entry.ident[1])
+        counters.entries -= 1
+        counters.bytes -= entry.charge
         if entry.hits != entry.collected:
-            self._walk.collect(entry, tally)
+            self._walk.collect(entry, counters)
         if not segment.floor <= segment.bytes < segment.ceiling:
             self._shares.place(segment)
         if not segment.count:

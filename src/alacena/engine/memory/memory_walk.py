@@ -89,50 +89,50 @@ class MemoryWalk:
         self._at, self._queue, self._passed = 0, None, ()
         self._counts.reset_entries()
 
-    def collect(self, entry: MemoryEntry, tally: MemoryCounters | None = None) -> None:
+    def collect(self, entry: MemoryEntry, counters: MemoryCounters | None = None) -> None:
         """Adds the hits of an entry that have come since it was last seen.
 
         Args:
             entry: Is in memory, or was.
-            tally: The counts of its type, if the caller has them.
+            counters: The counts of its type, if the caller has them.
         """
         new = entry.hits - entry.collected
         if not new:
             return
         entry.collected = entry.hits
-        if tally is None and (segment := self._segments.get(entry.ident[0])) is not None:
-            tally = segment.tally_of(entry.ident[1])
-        if tally is not None:  # else its tenant was forgotten since
-            tally.hits += new
+        if counters is None and (segment := self._segments.get(entry.ident[0])) is not None:
+            counters = segment.counters_of(entry.ident[1])
+        if counters is not None:  # else its tenant was forgotten since
+            counters.hits += new
         if entry.value is ABSENT:  # a place to look further on, and no answer
             return
         tenant, data_type = entry.ident[0], entry.ident[1]
-        row = self._counts.of(tenant, data_type) if tally is None else self._row_of(tenant, tally)
+        row = self._counts.of(tenant, data_type) if counters is None else self._row_of(tenant, counters)
         row.memory += new
         if row.tenant_id is None:
             self._counts.compete(tenant, new)
 
     def count_eviction(self, entry: MemoryEntry, segment: TenantSegment) -> None:
         """Counts an entry that had to give way."""
-        tally = segment.tally_of(entry.ident[1])
-        tally.evictions += 1
-        self._row_of(segment.tenant, tally).evictions += 1
+        counters = segment.counters_of(entry.ident[1])
+        counters.evictions += 1
+        self._row_of(segment.tenant, counters).evictions += 1
         self._counts.reasons.note(entry.ident, EVICTED)
 
     def count_expiration(self, entry: MemoryEntry, segment: TenantSegment, ago_s: float) -> None:
         """Counts an entry that died ``ago_s`` ago."""
-        tally = segment.tally_of(entry.ident[1])
-        tally.expirations += 1
-        self._row_of(segment.tenant, tally).expirations += 1
+        counters = segment.counters_of(entry.ident[1])
+        counters.expirations += 1
+        self._row_of(segment.tenant, counters).expirations += 1
         self._counts.reasons.note(entry.ident, EXPIRED, ago_s)
 
-    def _row_of(self, tenant: object, tally: MemoryCounters) -> CountedRow:
+    def _row_of(self, tenant: object, counters: MemoryCounters) -> CountedRow:
         """Returns the row that counts a tenant's type."""
-        row = tally.row
+        row = counters.row
         # The row is remembered, since finding it takes longer, until other tenants are listed.
-        if row is None or tally.version != self._counts.version:
-            tally.version = self._counts.version
-            row = tally.row = self._counts.of(tenant, tally.data_type)
+        if row is None or counters.version != self._counts.version:
+            counters.version = self._counts.version
+            row = counters.row = self._counts.of(tenant, counters.data_type)
         return row
 
     def step(self, budget: int) -> bool:
@@ -169,11 +169,11 @@ class MemoryWalk:
             self.collect(entry)
 
     def _meet(self, segment: TenantSegment) -> None:
-        for tally in segment.each_tally():
-            if tally.entries:
-                row = self._row_of(segment.tenant, tally)
-                row.entries_met += tally.entries
-                row.bytes_met += tally.bytes
+        for counters in segment.each_counters():
+            if counters.entries:
+                row = self._row_of(segment.tenant, counters)
+                row.entries_met += counters.entries
+                row.bytes_met += counters.bytes
 
     def _pass(self, segment: TenantSegment, budget: int) -> int:
         """Collects from a tenant's entries, and returns the rest of the budget; -1 if it ran out among them.
@@ -188,7 +188,7 @@ class MemoryWalk:
                     return -1
                 budget -= 1
                 if entry.hits != entry.collected:
-                    self.collect(entry, segment.tally_of(entry.ident[1]))
+                    self.collect(entry, segment.counters_of(entry.ident[1]))
                 entry = entry.older
             self._passed = ()
             self._queue += 1  # type: ignore[operator]

@@ -56,7 +56,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
     tenant: Any
     weight: float
     _history: EvictionHistory
-    tallies: MemoryCounters | None = None
+    first_counters: MemoryCounters | None = None
     count: int = 0
     bytes: int = 0
     put_count: int = 0
@@ -85,22 +85,22 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         """The queues in which its entries stand."""
         return self._young, self._old, self._main
 
-    def tally_of(self, data_type: object) -> MemoryCounters:
+    def counters_of(self, data_type: object) -> MemoryCounters:
         """Returns the counts of one data type, and makes them if there are none."""
-        tally = self.tallies
-        while tally is not None:
-            if tally.data_type == data_type:
-                return tally
-            tally = tally.following
-        self.tallies = MemoryCounters(data_type, self.tallies)
-        return self.tallies
+        counters = self.first_counters
+        while counters is not None:
+            if counters.data_type == data_type:
+                return counters
+            counters = counters.following
+        self.first_counters = MemoryCounters(data_type, self.first_counters)
+        return self.first_counters
 
-    def each_tally(self) -> Iterator[MemoryCounters]:
+    def each_counters(self) -> Iterator[MemoryCounters]:
         """Yields the counts of each of its data types."""
-        tally = self.tallies
-        while tally is not None:
-            yield tally
-            tally = tally.following
+        counters = self.first_counters
+        while counters is not None:
+            yield counters
+            counters = counters.following
 
     def admit(self, entry: MemoryEntry, pressure: float) -> None:
         """Takes a newcomer in.
@@ -127,7 +127,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
             entry.seen, entry.since, entry.uses = entry.hits, self._stamp, self._epoch << 4 | 1
         self._newest = entry
         self._young.push(entry)
-        # As long as nothing has to give, nothing tells what another border would save: the dial stands still.
+        # As long as nothing has to give, nothing tells what another border would save: the sizer stands still.
         if pressure < 1.0:
             room = self.bytes / pressure
             # Until the window is full there is nothing to spread, and most newcomers come before that.
@@ -167,7 +167,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         Args:
             room: Bytes that the segment should come down to.
         """
-        window = self._own_dial().ratio * room
+        window = self._own_sizer().ratio * room
         young, old, main = self._young, self._old, self._main
         for _ in range(_ATTEMPTS):
             if main.count and (young.bytes + old.bytes <= window or young.count + old.count <= 1):
@@ -204,8 +204,8 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         self.count = self.bytes = 0
         self.floor = self.ceiling = 0.0
         self.turn = -1
-        for tally in self.each_tally():
-            tally.entries = tally.bytes = 0
+        for counters in self.each_counters():
+            counters.entries = counters.bytes = 0
         return full
 
     def unlink(self) -> None:
@@ -247,7 +247,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         if recent:
             self._young.take(candidate)
             return None
-        # With its time, because the window lets it go: the dial learns from it how large a window would have kept it.
+        # With its time, because the window lets it go: the sizer learns from it how large a window would have kept it.
         self._history.remember(_digest(candidate), candidate.since, candidate.uses)
         return candidate
 
@@ -273,7 +273,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         return worth > bar and (mine > theirs or worth > bar * _CLEAR_ADVANTAGE)
 
     def _shift(self, window: float, moves: int = _MOVES_PER_INSERT) -> None:
-        """Moves a few entries from the window's front to its tail, over the border that newcomers and the dial shift."""
+        """Moves a few entries from the window's front to its tail, over the border that newcomers and the sizer shift."""
         young, old = self._young, self._old
         front = window * (1.0 - TAIL_RATIO)
         for _ in range(moves):
@@ -297,7 +297,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
             self._look(entry)
             self._promote(entry)
 
-    def _own_dial(self) -> WindowSizer:
+    def _own_sizer(self) -> WindowSizer:
         """Returns the tenant's own border, to be moved or noted in."""
         if self._dial is _UNMOVED:
             self._dial = WindowSizer()
@@ -306,7 +306,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
     def _turn(self) -> None:
         interval = max(_SHORTEST_TURN, int(self._capacity * TURN_RATIO))
         self._turn_at = self.put_count + interval
-        self._own_dial().turn(interval / self._capacity, 1.0 / self._capacity)
+        self._own_sizer().turn(interval / self._capacity, 1.0 / self._capacity)
 
     def _promote(self, entry: MemoryEntry) -> None:
         entry.since = self._stamp
@@ -321,7 +321,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         self.bytes -= entry.charge
 
     def _inspect(self, entry: MemoryEntry) -> MemoryEntry:
-        """Looks at an entry of the main queue, and tells the dial."""
+        """Looks at an entry of the main queue, and tells the sizer."""
         since, entry.since = entry.since, self._stamp
         if entry.hits == entry.seen and entry.uses >> 4 == self._epoch:
             self._dial.note_main_look(0.0)
@@ -357,7 +357,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         entry.uses = self._epoch << 4 | min(_MOST_FREQUENT, frequency + 1)
         distance = (self.put_count - stamp) & STAMP_MASK
         if stamp and distance <= self._capacity:
-            self._own_dial().note_ghost(distance / self._capacity)
+            self._own_sizer().note_ghost(distance / self._capacity)
 
 
 def _digest(entry: MemoryEntry) -> int:

@@ -162,7 +162,7 @@ def test_tenants_that_hold_one_entry_each_share_their_numbers_and_their_border(n
     held = [memory._segments[f"t{number}"] for number in range(40)]
     for segment in held:
         charge = memory.entries[segment.tenant, "document", "d"].charge
-        assert segment.bytes is segment.tallies.bytes is segment.queues[0].bytes is charge
+        assert segment.bytes is segment.first_counters.bytes is segment.queues[0].bytes is charge
     for name in ("level", "floor", "ceiling", "_dial"):
         assert len({id(getattr(segment, name)) for segment in held}) == 1, name
 

@@ -51,7 +51,7 @@ def _key(number: int, tenants: int) -> tuple[tuple[str, str, str], bytes]:
     return (tenant, "document", resource), f"alacena:e:{{{tenant}.0}}:document:{resource}".encode()
 
 
-def _slots(start: int, count: int, tenants: int = 1) -> list[MemoryEntry]:
+def _entries(start: int, count: int, tenants: int = 1) -> list[MemoryEntry]:
     until = SystemEnvironment().now() + _LIFE_S
     keys = [_key(number, tenants) for number in range(start, start + count)]
     return [
@@ -81,8 +81,8 @@ def _each_ns(act: Callable[[T], object], items: Iterable[T], count: int) -> floa
 def _put_ns(entries: int, tenants: int = 1) -> tuple[float, float]:
     """Of an insert while there is room, and of one that evicts."""
     memory = _memory(entries)
-    growing = _each_ns(memory.put, _slots(0, entries, tenants), entries)
-    rounds = (_each_ns(memory.put, _slots(entries * turn, entries, tenants), entries) for turn in range(1, _ROUNDS))
+    growing = _each_ns(memory.put, _entries(0, entries, tenants), entries)
+    rounds = (_each_ns(memory.put, _entries(entries * turn, entries, tenants), entries) for turn in range(1, _ROUNDS))
     return growing, min(rounds)
 
 
@@ -116,8 +116,8 @@ def _promote_ns() -> tuple[float, float]:
 
 def _hit_ns() -> float:
     memory, now = _memory(_FEW), SystemEnvironment().now()
-    for slot in _slots(0, _FEW):
-        memory.put(slot)
+    for entry in _entries(0, _FEW):
+        memory.put(entry)
     idents = list(memory.entries) * 50
     get = memory.get
 
@@ -161,8 +161,8 @@ def _entry_bytes() -> tuple[float, float]:
     def tier() -> MemoryTier:
         memory = _memory(_ENTRIES)
         for turn in range(2):
-            for slot in _slots(turn * _ENTRIES, _ENTRIES):
-                memory.put(slot)
+            for entry in _entries(turn * _ENTRIES, _ENTRIES):
+                memory.put(entry)
         return memory
 
     plain = _traced_bytes(lambda: dict.fromkeys(range(_ENTRIES)))

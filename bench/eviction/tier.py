@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 def alacena(trace: Trace, capacity: int) -> int:
     """The tier with room for ``capacity`` entries of one size, one tenant, no expiry."""
     memory = MemoryTier(
-        MemoryBounds(max_bytes=capacity * (ENTRY_BYTES + 1), max_slot_ratio=1.0), environment=SystemEnvironment()
+        MemoryBounds(max_bytes=capacity * (ENTRY_BYTES + 1), max_entry_ratio=1.0), environment=SystemEnvironment()
     )
     kept = memory.entries.get
     hits = 0
     for key in trace:
         ident = ("tenant", "type", key)
-        slot = kept(ident)
-        if slot is None:
+        entry = kept(ident)
+        if entry is None:
             memory.put(MemoryEntry(ident, None, wire_key=b"%d" % key, charge=1 + ENTRY_BYTES))
         else:
-            slot.hits += 1
+            entry.hits += 1
             hits += 1
     return hits

@@ -13,6 +13,7 @@ from alacena import Cache, Settings
 from alacena.engine import Policy
 from proving.figures.statistics import ratio, spread
 from proving.figures.tables import Column, Result, Row, Table, judged
+from proving.stand.readiness import until_memory_serves
 from proving.stand.rounds import cpu_s, interleaved
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ async def measure(server: Server, effort: Effort) -> Result:
 async def _sample(server: Server, reads: int, callers: int) -> Sample:
     policy = Policy(redis_budget_s=_BUDGET_S)
     async with Cache(Settings(redis_url=server.url), policies={"document": policy}) as cache:
-        await _until_memory_serves(cache)
+        await until_memory_serves(cache)
         ids = [f"d{number}" for number in range(reads)]
         await _read(cache, ids[:callers], callers, use_memory=False)
         plain_s = await _read(cache, ids, callers, use_memory=False)
@@ -77,13 +78,6 @@ async def _sample(server: Server, reads: int, callers: int) -> Sample:
         asked = ids[:: max(1, reads // _CHECKED)]
         found = [await cache.lookup("document", resource_id, _TENANT) for resource_id in asked]
         return Sample(plain_s, promoted_s, sum(lookup.tier == "memory" for lookup in found) / len(found))
-
-
-async def _until_memory_serves(cache: Cache) -> None:
-    """Waits until copies are kept: not before the server said that it tells of changes."""
-    async with asyncio.timeout(_BUDGET_S):
-        while not cache.guarantee()["memory"]:
-            await asyncio.sleep(0.001)
 
 
 async def _read(cache: Cache, ids: list[str], callers: int, *, use_memory: bool) -> float:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from alacena import configure
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 LANGUAGES = ("es", "en")
@@ -132,6 +134,7 @@ def test_rows_of_a_table_have_the_cells_of_its_head(path: Path) -> None:
 async def test_readme_code_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("REDIS_URL", "ALACENA_NAMESPACE"):
         monkeypatch.delenv(variable, raising=False)
+    configure()  # as in a new process, whatever ran in this one before
     blocks = BLOCK.findall((ROOT / name).read_text("utf-8"))
 
     assert blocks

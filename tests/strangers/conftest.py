@@ -42,6 +42,7 @@ async def manager(url: str | None) -> AsyncIterator[type[CacheManager]]:
         yield CacheManager
     finally:
         await CacheManager.close()
+        configure()  # as in a new process: the next test that names no setting must not find this one's
 
 
 @pytest.fixture

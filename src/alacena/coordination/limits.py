@@ -62,9 +62,9 @@ class Limits(PerTenant):
     ) -> Decision:
         """Allows at most ``limit`` within any ``window_s`` seconds.
 
-        Its counts are those of name and window: two windows under one name do not meet, and one of another length
-        starts empty. The window is cut into sixty buckets and one more is counted with it: never a request too many, at worst a
-        sixtieth of the window too few. Memory: 61 small fields, for any limit.
+        Its counts are those of name and window: two windows under one name do not meet, and a window that is given
+        another length starts empty. The window is cut into sixty buckets and one more is counted with it: never a
+        request too many, at worst a sixtieth of the window too few. Memory: 61 small fields, for any limit.
 
         Cost: 1 round trip. Atomicity: look and count in one step, on the server's clock.
         """

@@ -65,8 +65,8 @@ class ReadyTenants:
         port: The coordination context.
         kind: Of the objects.
         name: Of which.
-        part: The part of a tenant's object that stands, by its key, for it in the list of all of the kind; ``None``: it is not
-            listed.
+        part: The part of a tenant's object that names it in the list of all of the kind: that part's key is listed;
+            ``None``: it is not listed.
     """
 
     def __init__(self, port: CoordinationContext, kind: str, name: str, part: str | None = None) -> None:

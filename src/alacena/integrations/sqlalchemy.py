@@ -325,7 +325,10 @@ def _get_tenants(row: object, rule: Rule, replaced: Mapping[str, set[Any]]) -> l
 
 
 def _whole(tenant: str, rule: Rule) -> Iterable[Ending]:
-    """Returns the ends due if nothing tells which rows of a rule have changed: its types, or all, if documents are among them."""
+    """Returns the invalidations if nothing tells which rows of a rule have changed.
+
+    They are those of its types, or of all types if documents are among the rows.
+    """
     if rule.document is not None:
         yield tenant, None, None, None
     for name in (rule.data_type, *rule.also):

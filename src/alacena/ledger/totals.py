@@ -94,7 +94,7 @@ class Totals:
 
 
 def totals_from(fields: Mapping[bytes, bytes]) -> Totals:
-    """Reads the fields of one hash of totals, by JSON of their subject.
+    """Returns the totals that the fields of one hash hold.
 
     ``t:`` are tokens, ``c:`` calls, and ``p:`` parts, with the part's name behind.
     """

@@ -66,7 +66,7 @@ class CallShape:
         return self._more is not None or name in self._whole.parameters
 
     def note_class(self, owner: type) -> None:
-        """Notes the class that the function is a method of: a nested one counts by the things it is made with, as they are."""
+        """Notes the class that the function is a method of: a nested one counts by the values that its functions hold."""
         found: list[Any] = []
         for name, value in sorted(vars(owner).items()) if "<locals>" in owner.__qualname__ else ():
             if type(value) is FunctionType and (captured := _find_captured(value)) is not None:

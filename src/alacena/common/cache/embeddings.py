@@ -84,7 +84,7 @@ def _as_texts(texts: Any) -> list[str]:
     """Returns the texts as a list.
 
     Raises:
-        TypeError: One text, its letters would be taken for texts; or something else than text is among them.
+        TypeError: It is one text, and its letters would be taken for texts; or something else than text is among them.
     """
     if isinstance(texts, str | bytes):
         msg = "texts is one text, whose letters would be embedded one by one: give a list of strings, [text]"

@@ -151,7 +151,7 @@ async def invalidate_chunk_cache(
         chunk_id: The chunk.
         collection_id: Only the collection's own copies; left out: at every scope.
         document_id: With it, the answers made from the chunk's document end too.
-        model_name: Its embedding, stored as ``"{model}:{chunk_id}"``, ends too.
+        model_name: The model of an embedding that ends too, stored as ``"{model}:{chunk_id}"``.
         ctx: The context that the call works in.
 
     Returns:

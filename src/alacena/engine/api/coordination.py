@@ -101,8 +101,8 @@ class Coordination:
         """Returns whether the work in the background is alive, and its failure.
 
         Returns:
-            ``dead``: the names of background tasks that have ended by themselves; ``failing``: by their errors, the
-            kind of the last failure of those that are failing; ``ledger``: the ledger's own figures; with an authority
+            ``dead``: the names of background tasks that have ended by themselves; ``failing``: by the name of
+            each part that is failing, the kind of its last failure; ``ledger``: the ledger's own figures; with an authority
             ``relay``: the records carried there; with a spill file ``spill``: whether something waits in it.
         """
         relay = None if self._relay is None else self._relay.health()

@@ -254,7 +254,7 @@ class LoadCancelledError(AlacenaError):
 
 
 class CircularLoadError(AlacenaError, RuntimeError):
-    """A load asked for the entry that it is loading, or one that waits for it: it would wait for ever.
+    """A load asked for the entry that it is loading, or for the entry of a load that waits for it: it would wait for ever.
 
     The message names the circle. Call the source itself there, or give the inner entry an id of its own.
     """

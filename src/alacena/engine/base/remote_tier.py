@@ -505,7 +505,7 @@ class RemoteTier(Protocol):
 
         Args:
             generations: Groups of names, each of one bucket: a generation, followed by the journal and the generation of
-                entries that depend on too much to name, if anything outside of it may depend on it.
+                entries that depend on too much to name, if entries that it does not cover may depend on it.
             keys: Entries.
 
         Returns:

@@ -406,9 +406,9 @@ class Stores:
         stored = [item.key for item in taken]
         # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
         answering.expect(*[key.entry for key in stored])
-        # The script has deleted the lease of each fill that it took. What that push would say, `drop_all` says.
-        if items[0].token:
-            answering.expect(*[lease for lease, fate in zip(leases, fates, strict=True) if not fate])
+        # The script has deleted the lease of each fill that it took. `drop_all` says all that its push would.
+        deleted = [lease for item, lease, fate in zip(items, leases, fates, strict=True) if item.token and not fate]
+        answering.expect(*deleted)
         # Before the new copies come: it drops the older ones.
         self._coherence.drop_all(stored)
         # Without its pushes memory is off, and what comes into it goes when it is switched on.

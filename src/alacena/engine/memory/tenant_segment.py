@@ -69,7 +69,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
     audited: int = 0
     floor: float = 0.0
     ceiling: float = 0.0
-    _dial: WindowSizer = msgspec.field(default_factory=lambda: _UNMOVED)
+    _sizer: WindowSizer = msgspec.field(default_factory=lambda: _UNMOVED)
     _young: EntryQueue = msgspec.field(default_factory=EntryQueue)
     _old: EntryQueue = msgspec.field(default_factory=EntryQueue)
     _main: EntryQueue = msgspec.field(default_factory=EntryQueue)
@@ -131,10 +131,10 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         if pressure < 1.0:
             room = self.bytes / pressure
             # Until the window is full there is nothing to spread, and most newcomers come before that.
-            if self._old.count or self._young.bytes > self._dial.ratio * room * (1.0 - TAIL_RATIO):
+            if self._old.count or self._young.bytes > self._sizer.ratio * room * (1.0 - TAIL_RATIO):
                 self._spread(room)
             return
-        self._shift(self._dial.ratio * self.bytes / pressure)
+        self._shift(self._sizer.ratio * self.bytes / pressure)
         if self.put_count >= self._turn_at:
             self._turn()
 
@@ -167,6 +167,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         Args:
             room: Bytes that the segment should come down to.
         """
+        # Its own from here on: all that is noted in a border is noted on the way out of an eviction.
         window = self._own_sizer().ratio * room
         young, old, main = self._young, self._old, self._main
         for _ in range(_ATTEMPTS):
@@ -234,7 +235,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
             self._young.take(candidate)
             return None
         if recent:
-            self._dial.note_tail_hit()
+            self._sizer.note_tail_hit()
         if main.bytes + candidate.charge <= main_room:
             self._promote(candidate)
             return None
@@ -286,7 +287,7 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
 
     def _spread(self, room: float, moves: int = _MOVES_PER_INSERT) -> None:
         """Lets the main queue fill up while there is room for all."""
-        window = self._dial.ratio * room
+        window = self._sizer.ratio * room
         self._shift(window, moves)
         for _ in range(moves):
             if not self._old.count or self._young.bytes + self._old.bytes <= window:
@@ -299,9 +300,9 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
 
     def _own_sizer(self) -> WindowSizer:
         """Returns the tenant's own border, to be moved or noted in."""
-        if self._dial is _UNMOVED:
-            self._dial = WindowSizer()
-        return self._dial
+        if self._sizer is _UNMOVED:
+            self._sizer = WindowSizer()
+        return self._sizer
 
     def _turn(self) -> None:
         interval = max(_SHORTEST_TURN, int(self._capacity * TURN_RATIO))
@@ -324,10 +325,10 @@ class TenantSegment(msgspec.Struct, gc=False, eq=False):
         """Looks at an entry of the main queue, and tells the sizer."""
         since, entry.since = entry.since, self._stamp
         if entry.hits == entry.seen and entry.uses >> 4 == self._epoch:
-            self._dial.note_main_look(0.0)
+            self._sizer.note_main_look(0.0)
         else:
             used = self._look(entry)
-            self._dial.note_main_look(self._capacity / max(1, self.put_count - since) if used else 0.0)
+            self._sizer.note_main_look(self._capacity / max(1, self.put_count - since) if used else 0.0)
         return entry
 
     def _look(self, entry: MemoryEntry) -> int:

@@ -1,4 +1,4 @@
-"""Time that stands still until a test moves it, and slots without ceremony."""
+"""Time that stands still until a test moves it, and entries without ceremony."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def environment() -> StillEnvironment:
 
 
 @pytest.fixture
-def new_slot() -> Callable[..., MemoryEntry]:
+def new_entry() -> Callable[..., MemoryEntry]:
     def make(resource: object, *, tenant: str = "acme", data_type: str = "document", **fields: Any) -> MemoryEntry:
         fields.setdefault("fresh_until", math.inf)
         fields.setdefault("dead_after", fields["fresh_until"])
@@ -50,7 +50,7 @@ def new_slot() -> Callable[..., MemoryEntry]:
 
 @pytest.fixture
 def new_memory(environment: StillEnvironment) -> Callable[..., MemoryTier]:
-    """A tier with room for so many slots of 100 bytes."""
+    """A tier with room for so many entries of 100 bytes."""
 
     def make(entries: int, *, counts: Counts | None = None, **bounds: Any) -> MemoryTier:
         bounds.setdefault("max_entry_ratio", 1.0)

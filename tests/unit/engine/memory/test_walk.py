@@ -33,10 +33,10 @@ def counted(counts):
     return total.reads.memory, total.entries, total.bytes
 
 
-def test_small_steps_see_each_hit_once_and_feed_both_tellers(counts, new_memory, new_slot) -> None:
+def test_small_steps_see_each_hit_once_and_feed_both_tellers(counts, new_memory, new_entry) -> None:
     memory = new_memory(100, counts=counts)
     for number in range(30):
-        memory.put(new_slot(number, tenant=f"t{number % 4}"))
+        memory.put(new_entry(number, tenant=f"t{number % 4}"))
         hit(memory, f"t{number % 4}", number, number)
     assert walk_on(memory) > 10
     expected = sum(range(30))
@@ -46,10 +46,10 @@ def test_small_steps_see_each_hit_once_and_feed_both_tellers(counts, new_memory,
     assert counted(counts)[0] == expected
 
 
-def test_stats_between_two_steps_take_nothing_from_the_walk(counts, new_memory, new_slot) -> None:
+def test_stats_between_two_steps_take_nothing_from_the_walk(counts, new_memory, new_entry) -> None:
     memory = new_memory(100, counts=counts)
     for number in range(20):
-        memory.put(new_slot(number))
+        memory.put(new_entry(number))
         hit(memory, "acme", number)
     memory.collect(7)
     assert memory.stats()["acme", "document"].hits == 20
@@ -57,10 +57,10 @@ def test_stats_between_two_steps_take_nothing_from_the_walk(counts, new_memory, 
     assert counted(counts) == (20, 20, memory.held_bytes)
 
 
-def test_the_walk_finds_its_place_again_if_the_entry_at_which_it_stood_has_left(counts, new_memory, new_slot) -> None:
+def test_the_walk_finds_its_place_again_if_the_entry_at_which_it_stood_has_left(counts, new_memory, new_entry) -> None:
     memory = new_memory(100, counts=counts)
     for number in range(20):
-        memory.put(new_slot(number))
+        memory.put(new_entry(number))
         hit(memory, "acme", number)
     memory.collect(6)
     for number in (13, 14, 15):  # the newest comes first, so the walk stands at about these
@@ -72,14 +72,14 @@ def test_the_walk_finds_its_place_again_if_the_entry_at_which_it_stood_has_left(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_tenants_that_come_and_go_take_none_of_the_others_out_of_the_walk(
-    seed, counts, new_memory, new_slot, monkeypatch
+    seed, counts, new_memory, new_entry, monkeypatch
 ) -> None:
     monkeypatch.setattr(memory_tier, "_KEPT_EMPTY_TENANTS", 0)
     memory, dice = new_memory(500, counts=counts), random.Random(seed)
     passing = [f"passing{number}" for number in range(40)]
     for number in range(40):
         for tenant in (f"t{number}", passing[number]):
-            memory.put(new_slot("d", tenant=tenant))
+            memory.put(new_entry("d", tenant=tenant))
             hit(memory, tenant, "d")
     dice.shuffle(passing)
     while not memory.collect(dice.randrange(1, 6)):
@@ -93,17 +93,17 @@ def test_tenants_that_come_and_go_take_none_of_the_others_out_of_the_walk(
 
 
 def test_a_memory_that_is_cleared_holds_nothing_and_what_was_met_is_not_met_again(
-    counts, new_memory, new_slot, environment
+    counts, new_memory, new_entry, environment
 ) -> None:
     memory = new_memory(100, counts=counts)
     for number in range(20):
-        memory.put(new_slot(number, tenant=f"t{number % 3}"))
+        memory.put(new_entry(number, tenant=f"t{number % 3}"))
         hit(memory, f"t{number % 3}", number)
     walk_on(memory)
     memory.collect(5)
     memory.clear()
     assert counted(counts)[1:] == (0, 0)
-    memory.put(new_slot("again", tenant="t1"))
+    memory.put(new_entry("again", tenant="t1"))
     walk_on(memory)
     assert counted(counts)[1:] == (1, memory.held_bytes)
     memory.expire(environment.now(), 100)
@@ -111,13 +111,13 @@ def test_a_memory_that_is_cleared_holds_nothing_and_what_was_met_is_not_met_agai
 
 
 def test_hits_of_a_tenant_that_was_forgotten_are_told_by_the_snapshot(
-    counts, new_memory, new_slot, environment, monkeypatch
+    counts, new_memory, new_entry, environment, monkeypatch
 ) -> None:
     monkeypatch.setattr(memory_tier, "_KEPT_EMPTY_TENANTS", 1)
     memory = new_memory(100, counts=counts)
-    memory.put(new_slot("d"))
+    memory.put(new_entry("d"))
     hit(memory, "acme", "d", 3)
-    memory.put(new_slot("d", tenant="umbrella"))
+    memory.put(new_entry("d", tenant="umbrella"))
     memory.clear()
     while memory.expire(environment.now(), 100):
         pass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.engine import Cache, Settings
+from alacena.engine.coherence.value_store import ValueStore
 from tests.unit.engine.scene import TENANT, play
 
 if TYPE_CHECKING:
@@ -191,17 +192,26 @@ def test_the_pushes_about_leases_that_a_store_deletes_are_expected() -> None:
     play(scenario, server=True)
 
 
-def test_while_memory_is_off_no_copy_is_kept_of_what_is_stored() -> None:
+def test_while_memory_is_off_no_copy_is_kept_of_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(stage: Stage) -> None:
         memory = stage.cache._open_parts().memory
         (node,) = remote_of(stage.cache)._nodes.all()
         values = {one: [one] for one in ids_of(120)}
         node._judge("a doubt")
+        asked.clear()
         assert await stage.cache.set_many("note", values, TENANT) == len(values)
+        assert asked == []
         assert len(memory.entries) == 0
         await asyncio.sleep(2)  # heartbeats end the doubt
         assert node.tracked
         assert await stage.cache.set_many("note", values, TENANT) == len(values)
-        assert len(memory.entries) == len(values)
+        assert sum(asked) == len(memory.entries) == len(values)
 
+    keep_new, asked = ValueStore.keep_new, []
+
+    def watched(self: ValueStore, keys: Any, *given: Any) -> list[bool]:
+        asked.append(len(keys))
+        return keep_new(self, keys, *given)
+
+    monkeypatch.setattr(ValueStore, "keep_new", watched)
     play(scenario, server=True)

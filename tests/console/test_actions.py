@@ -8,7 +8,7 @@ import pytest
 
 from alacena import MISSING
 from alacena.ops.console.actions import CONFIRM_S, Actions
-from alacena.ops.console.console_access import ConsoleAccess
+from alacena.ops.console.authentication import Authentication
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ async def test_code_of_one_question_answers_no_other(cache: Cache, client_of: Ca
 
 def test_question_waits_a_minute(cache: Cache, activity: ActivityLog) -> None:
     now = [100.0]
-    actions = Actions(cache, activity, ConsoleAccess("token"), allowed=True, clock=lambda: now[0])
+    actions = Actions(cache, activity, Authentication("token"), allowed=True, clock=lambda: now[0])
     code = actions._code("replay", {"tenant": "acme"}, now[0])
 
     assert actions._is_confirmed("replay", {"tenant": "acme"}, code)

@@ -3,9 +3,9 @@
 import re
 import tomllib
 
-from tests.docs import tree
+from tests.docs import module_list
 
-ARCHITECTURE = tree.ROOT / "ARCHITECTURE.md"
+ARCHITECTURE = module_list.ROOT / "ARCHITECTURE.md"
 
 
 def rows(text: str) -> set[str]:
@@ -21,11 +21,13 @@ def rows(text: str) -> set[str]:
 
 
 def test_the_tree_is_that_of_the_source() -> None:
-    assert rows(tree.current()) == rows(tree.wanted()), "run: python -m tests.docs.tree"
+    assert rows(module_list.current()) == rows(module_list.wanted()), "run: python -m tests.docs.module_list"
 
 
 def test_the_layers_are_those_that_the_linter_holds() -> None:
-    contracts = tomllib.loads((tree.ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((module_list.ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     prose = re.sub(r"^```.*?^```$", "", ARCHITECTURE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     shown = re.findall(r"^    (.+)$", prose, re.MULTILINE)
     held = [layer for contract in contracts if contract["type"] == "layers" for layer in contract["layers"]]
@@ -41,9 +43,9 @@ def test_every_path_that_it_names_exists_and_holds_what_is_named_with_it() -> No
     wrong = []
     room = None
     for path, names in NAMED.findall(ARCHITECTURE.read_text("utf-8")):
-        places = [tree.SOURCE / path, tree.ROOT / path, *([room / path] if room is not None else [])]
+        places = [module_list.SOURCE / path, module_list.ROOT / path, *([room / path] if room is not None else [])]
         if "/" not in path:  # a file of some room, such as a script's
-            places += tree.SOURCE.rglob(path)
+            places += module_list.SOURCE.rglob(path)
         place = next((place for place in places if place.exists()), None)
         if place is None:
             wrong.append(path)

@@ -26,7 +26,7 @@ from pydantic_ai import Agent, UnexpectedModelBehavior
 from pydantic_ai.messages import ModelResponse, TextPart, ThinkingPart
 from pydantic_ai.models.function import FunctionModel
 
-from alacena.integrations.endings import is_whole
+from alacena.integrations.finish_reasons import is_whole
 from alacena.integrations.langchain import CachedEmbeddings, LangChainCache
 from alacena.integrations.langchain_agents import CachedModelCalls
 from alacena.integrations.llama_index import CachedTransform

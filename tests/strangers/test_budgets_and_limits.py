@@ -13,7 +13,8 @@ from alacena.common.cache import acquire_job_lock, release_job_lock
 from alacena.common.runtime import override
 from alacena.coordination import Budgets
 from alacena.coordination.coordination_context import CoordinationContext
-from alacena.coordination.locks import ACQUIRE, Locks
+from alacena.coordination.lock_acquisition import ACQUIRE
+from alacena.coordination.locks import Locks
 from alacena.engine.base.errors import (
     BackendUnavailableError,
     IdempotencyConflictError,

@@ -16,7 +16,7 @@ from alacena.engine import Cache, Scope, Settings
 from alacena.engine.remote.local import local_tier
 from alacena.engine.remote.redis import journal
 from alacena.integrations.bridge import Access
-from alacena.integrations.lookaside import LookAside
+from alacena.integrations.get_then_set import GetThenSet
 from alacena.testing.proxy import FaultProxy
 from tests.waiting import until
 
@@ -240,7 +240,7 @@ async def test_who_ended_a_resource_may_store_it_at_once(cache: Cache) -> None:
 async def test_a_look_and_a_later_store_are_a_reading(open_cache: Open, ending: str) -> None:
     """Interfaces whose look-up and store are two calls rest on the same."""
     mine, other = await pair(open_cache)
-    aside = LookAside(Access(mine), "document")
+    aside = GetThenSet(Access(mine), "document")
     assert await aside.look(["d1"], TENANT) == {}
     await ENDINGS[ending](other, TENANT)
     assert await aside.store("d1", "old", TENANT) is False

@@ -86,7 +86,7 @@ async def test_a_lock_that_is_held_for_days_keeps_its_fence() -> None:
 async def test_a_line_of_the_dead_is_forgotten() -> None:
     days = Days()
     keys = Locks(days.port)._keys("l", "t")
-    from alacena.coordination.locks import ACQUIRE
+    from alacena.coordination.lock_acquisition import ACQUIRE
 
     for token in ("holder", "dead"):
         async with days.store.listen(f"bell:{token}"):

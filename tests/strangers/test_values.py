@@ -21,7 +21,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from alacena import get_with_cache_aside
-from alacena.coordination.elements import Unreadable
+from alacena.coordination.element_codec import Unreadable
 from alacena.engine import Cache, DecodeError, EncodeError, Keyring, UsageError
 from alacena.engine.codec import Registry, ValueCodec, decode, encode, register
 

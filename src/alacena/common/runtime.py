@@ -156,7 +156,7 @@ def configure(
         UsageError: The process-wide cache is open: ``await CacheManager.close()`` first.
     """
     from alacena.engine import Settings
-    from alacena.engine.api.given_parts import check_parts
+    from alacena.engine.api.part_checks import check_parts
 
     if PROCESS.loop is not None and PROCESS.loop.is_closed():
         PROCESS.abandon()

@@ -6,15 +6,15 @@ Everything here is written once against :class:`alacena.engine.remote.backend.St
 from alacena.coordination.budgets import Budget, Budgets, BudgetState, Reservation
 from alacena.coordination.coordination_context import CoordinationContext
 from alacena.coordination.counters import Counters
-from alacena.coordination.elements import MSGPACK, Elements, Unreadable
+from alacena.coordination.element_codec import MSGPACK, Elements, Unreadable
 from alacena.coordination.flags import Flags
 from alacena.coordination.item import DeadLetter, Item, QueueStats
 from alacena.coordination.limits import Decision, Limits
 from alacena.coordination.lists import Lists
 from alacena.coordination.lock import Lock
 from alacena.coordination.locks import LockBlock, Locks
-from alacena.coordination.pushed import Pushed
 from alacena.coordination.queue import Queue
+from alacena.coordination.queue_push import Pushed
 from alacena.coordination.queues import Queues
 from alacena.coordination.sets import Sets
 from alacena.coordination.worker import Backoff, Worker, WorkerCounts

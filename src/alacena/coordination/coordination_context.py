@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.coordination.background_tasks import BackgroundTasks
 from alacena.coordination.coordination_keys import CoordinationKeys, coordination_key
-from alacena.coordination.elements import MSGPACK, Elements
+from alacena.coordination.element_codec import MSGPACK, Elements
 from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import (
     AlacenaError,

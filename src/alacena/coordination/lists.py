@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any, Final
 
-from alacena.coordination.elements import all_read
+from alacena.coordination.element_codec import all_read
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, show
 
@@ -73,7 +73,7 @@ class Lists(PerTenant):
         """Returns the values from ``start`` to ``end``, both included; negative places count from the end.
 
         In place of a value that cannot be read here stands an
-        :class:`~alacena.coordination.elements.Unreadable` with its bytes.
+        :class:`~alacena.coordination.element_codec.Unreadable` with its bytes.
 
         Cost: 1 round trip.
         """

@@ -11,18 +11,17 @@ import logging
 from typing import TYPE_CHECKING, Final, NoReturn
 from weakref import WeakSet
 
-from alacena.coordination.held_locks import HeldLock, HeldTokens, LockState
-from alacena.coordination.lock import HEAD_MS, RENEW, Grant, Lock, bell_prefix, give_back, lease_end
+from alacena.coordination.lock import RENEW, Grant, Lock, give_back
+from alacena.coordination.lock_acquisition import LockAcquisition
+from alacena.coordination.lock_states import HeldLock, HeldTokens, LockState
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.arguments import milliseconds, text_id, wait_seconds
 from alacena.engine.base.errors import (
     BackendError,
-    BackendUnavailableError,
     LockLostError,
     LockTimeoutError,
     UsageError,
 )
-from alacena.engine.remote.backend import Script
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,17 +30,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.closing import Deadline
     from alacena.engine.remote.backend import Argument
 
-ACQUIRE: Final = Script("lock_acquire", idempotent=True)
-
-WAITER_S: Final = 15.0
-"""How long a waiter that has died may stand in line; less once it is first (:data:`HEAD_MS`)."""
-
-# A third of WAITER_S, and of HEAD_MS for the first in line, so that two heartbeats may be lost.
-_HEARTBEAT_S: Final = 5.0
-_HEAD_HEARTBEAT_S: Final = 2.0
 _LEAST_TTL_MS: Final = 50
-_WITHDRAW_S: Final = 5.0
-_WITHDRAW_AGAIN_S: Final = 0.1
 
 _log = logging.getLogger("alacena")
 
@@ -97,26 +86,28 @@ class Locks(PerTenant):
             BackendError: The store could not be asked.
         """
         tenant_id = self._tenant(tenant_id)
-        claim = _Claim(self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS))
+        attempt = LockAcquisition(
+            self._port, self._keys(name, tenant_id), milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
+        )
         wait_s = None if wait_s is None else wait_seconds(wait_s)
         deadline = None if wait_s is None else self._port.environment.now() + wait_s
         hint = ""
         try:
             # Not in line at first: a free lock costs one round trip and no subscription.
-            granted = await claim.ask(in_line=False)
+            granted = await attempt.ask(in_line=False)
             if granted is None and wait_s != 0:
                 hint = self._own_hint(name, tenant_id, is_patient=wait_s is None)
-                granted = await claim.stand_in_line(deadline)
+                granted = await attempt.stand_in_line(deadline)
         except (BackendError, LockLostError, asyncio.CancelledError):
-            self._background.start(claim.withdraw())
+            self._background.start(attempt.withdraw())
             raise
         if granted is None:
-            # Only a claim that stood in line has a place to leave.
+            # Only an attempt that stood in line has a place to leave.
             if wait_s != 0:
-                self._background.start(claim.withdraw())
+                self._background.start(attempt.withdraw())
             raise LockTimeoutError(f"lock {name!r} of tenant {tenant_id!r} was not free within {wait_s} s{hint}")
         fence, sent = granted
-        grant = Grant(name=name, keys=claim.keys, token=claim.token, fence=fence, ttl_ms=claim.ttl_ms, sent=sent)
+        grant = Grant(name=name, keys=attempt.keys, token=attempt.token, fence=fence, ttl_ms=attempt.ttl_ms, sent=sent)
         lock = Lock(self._port, self._background, grant)
         lock.taker = asyncio.current_task()
         self._held.add(lock)
@@ -157,17 +148,17 @@ class Locks(PerTenant):
         """
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
         token = None if token is None else text_id("token", token)
-        claim = _Claim(self._port, self._keys(name, self._tenant(tenant_id)), ttl_ms, token)
+        attempt = LockAcquisition(self._port, self._keys(name, self._tenant(tenant_id)), ttl_ms, token)
         try:
-            granted = await claim.ask(in_line=False)
+            granted = await attempt.ask(in_line=False)
         except (BackendError, LockLostError, asyncio.CancelledError):
             if token is None:  # Nobody knows the one that was made.
-                self._background.start(claim.withdraw())
+                self._background.start(attempt.withdraw())
             raise
         if granted is None:
             return None
         fence, sent = granted
-        self._tokens.keep(claim.keys[0], claim.token, fence, sent + ttl_ms / 1000)
+        self._tokens.keep(attempt.keys[0], attempt.token, fence, sent + ttl_ms / 1000)
         return fence
 
     def withdraw(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> None:
@@ -178,7 +169,7 @@ class Locks(PerTenant):
         ttl_ms = milliseconds(ttl_s, "ttl_s", least=_LEAST_TTL_MS)
         keys, token = self._keys(name, self._tenant(tenant_id)), text_id("token", token)
         self._tokens.drop(keys[0], token)
-        self._background.start(_Claim(self._port, keys, ttl_ms, token).withdraw())
+        self._background.start(LockAcquisition(self._port, keys, ttl_ms, token).withdraw())
 
     async def renew(self, name: str, *, tenant_id: str | None = None, token: str, ttl_s: float = 30.0) -> bool:
         """Lengthens the lease of a token; False if it does not hold the lock. Cost: 1 round trip."""
@@ -225,74 +216,6 @@ class Locks(PerTenant):
 
     def _keys(self, name: str, tenant_id: str) -> list[str]:
         return [self._port.key("lock", tenant_id, name, part) for part in ("owner", "state", "line", "alive")]
-
-
-class _Claim:
-    """One attempt to have a lock, under one token."""
-
-    def __init__(self, port: CoordinationContext, keys: list[str], ttl_ms: int, token: str | None = None) -> None:
-        self.keys = keys
-        self.ttl_ms = ttl_ms
-        self.token = token or port.token()
-        self._port = port
-        self._pause_s = _HEARTBEAT_S
-
-    async def ask(self, *, in_line: bool) -> tuple[int, float] | None:
-        """Returns the fence and when it was asked for, or ``None``; then :attr:`_pause_s` says when to look again."""
-        sent = self._port.environment.now()
-        waiter_ms = round(WAITER_S * 1000) if in_line else 0
-        words: list[Argument] = [self.token, self.ttl_ms, waiter_ms, HEAD_MS, bell_prefix(self.keys)]
-        reply = await self._port.run(ACQUIRE, self.keys, words)
-        if reply[0] == 1:
-            if self._port.environment.now() >= lease_end(sent, self.ttl_ms):
-                raise LockLostError("the lock had ended before the server's answer came: give it a longer ttl_s")
-            return reply[1], sent
-        _, left_ms, place = reply
-        chance = self._port.environment.random()
-        self._pause_s = (_HEARTBEAT_S if place else _HEAD_HEARTBEAT_S) * (0.8 + 0.2 * chance)
-        # 1. The holder dies. Its lease runs out on the server, and no script runs to tell anybody.
-        # 2. The first in line would sleep until its next heartbeat.
-        if place == 0 and left_ms >= 0:
-            # The first in line watches the holder's lease: if the holder died, nobody will ring.
-            self._pause_s = min(self._pause_s, left_ms / 1000 + 0.001 + 0.009 * chance)
-        return None
-
-    async def stand_in_line(self, deadline: float | None) -> tuple[int, float] | None:
-        """Waits for the turn, until ``deadline``. A head waiter that stopped its heartbeat is skipped."""
-        now = self._port.environment.now
-        # Listening begins before the first question:
-        # 1. Asked first, the answer is "not yet".
-        # 2. The holder releases, and rings: nobody listens.
-        # 3. The waiter listens, for a ring that was.
-        async with self._port.store.listen(bell_prefix(self.keys) + self.token) as bell:
-            while True:
-                granted = await self.ask(in_line=True)
-                if granted is not None:
-                    return granted
-                left_s = self._pause_s if deadline is None else deadline - now()
-                if left_s <= 0:
-                    return None
-                await bell.wait(min(self._pause_s, left_s))
-
-    async def withdraw(self) -> None:
-        """Leaves the line; gives the lock back if a lost reply had granted it. Asks again for as long as that may help.
-
-        A cache that is being closed does not wait for a server that is away: the lock ends with its lease.
-        """
-        now = self._port.environment.now
-        # A lost reply may have granted the lock under this token. Left alone, it would be held for its whole lease by
-        # nobody.
-        deadline = now() + min(self.ttl_ms / 1000, _WITHDRAW_S)
-        while True:
-            try:
-                await give_back(self._port, self.keys, self.token)
-            except BackendError as error:
-                is_away = isinstance(error, BackendUnavailableError)
-                if now() >= deadline or (is_away and self._port._background.is_closing):
-                    return
-                await asyncio.sleep(_WITHDRAW_AGAIN_S)
-            else:
-                return
 
 
 class LockBlock:

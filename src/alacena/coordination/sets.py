@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from alacena.coordination.elements import all_read
+from alacena.coordination.element_codec import all_read
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.arguments import milliseconds
 from alacena.engine.remote.backend import Script
@@ -49,7 +49,7 @@ class Sets(PerTenant):
         """Returns all values, in no order. Cost: 1 round trip.
 
         In place of a value that cannot be read here stands an
-        :class:`~alacena.coordination.elements.Unreadable` with its bytes.
+        :class:`~alacena.coordination.element_codec.Unreadable` with its bytes.
         """
         tenant_id = self._tenant(tenant_id)
         key = self._key(name, tenant_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine import TtlOrUnset, UsageError
 from alacena.integrations.bridge import Access
-from alacena.integrations.lookaside import LookAside
+from alacena.integrations.get_then_set import GetThenSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ class AdapterStore:
         self._data_type = data_type
         self._ttl = ttl
         self._scope = scope
-        self._steps = LookAside(self._access, data_type) if fills else None
+        self._steps = GetThenSet(self._access, data_type) if fills else None
 
     async def get(self, keys: Sequence[Key]) -> list[Any]:
         """Returns the values in the order of the keys, ``None`` for missing ones."""

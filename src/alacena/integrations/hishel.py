@@ -17,7 +17,7 @@ from alacena import UNSET, AlacenaError, CacheManager, Scope, get_current_tenant
 from alacena.engine.base.lineage import documents_in
 from alacena.integrations.bridge import Access
 from alacena.integrations.caller import current_scope
-from alacena.integrations.lookaside import LookAside
+from alacena.integrations.get_then_set import GetThenSet
 from alacena.integrations.requirement import require_extra
 
 with require_extra("alacena.integrations.hishel", "hishel", ("hishel", "2.0", "3")):
@@ -80,7 +80,7 @@ class AlacenaStorage(AsyncBaseStorage):
         super().__init__(default_ttl=default_ttl, max_stream_size=max_stream_size)
         self._cache = cache
         self._public = public
-        self._steps = LookAside(Access(cache), VARIANTS) if fills else None
+        self._steps = GetThenSet(Access(cache), VARIANTS) if fills else None
 
     async def create_entry(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.integrations.ambient_scope import reader_scope
 from alacena.integrations.bridge import Access, Bridge
-from alacena.integrations.lookaside import LookAside
+from alacena.integrations.get_then_set import GetThenSet
 from alacena.integrations.requirement import require_extra
 
 with require_extra("alacena.integrations.key_value", "key-value", ("py-key-value-aio", "0.5", "0.6")):
@@ -46,7 +46,7 @@ class CachedStore(BaseStore):
     ) -> None:
         self._access = Access(cache)
         self._data_type = data_type
-        self._steps = LookAside(self._access, data_type) if fills else None
+        self._steps = GetThenSet(self._access, data_type) if fills else None
         super().__init__(default_collection=default_collection, stable_api=True)
 
     async def _get_managed_entry(self, *, collection: str, key: str) -> ManagedEntry | None:

@@ -14,8 +14,8 @@ from alacena.integrations.adapter_store import AdapterStore
 from alacena.integrations.ambient_scope import digest, reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.cached_vectors import CachedVectors
-from alacena.integrations.endings import is_whole
-from alacena.integrations.lookaside import LookAside
+from alacena.integrations.finish_reasons import is_whole
+from alacena.integrations.get_then_set import GetThenSet
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.usage import read_usage
 
@@ -140,7 +140,7 @@ class LangChainCache(BaseCache):
         allowed: Iterable[type[Serializable]] = (),
     ) -> None:
         self._access = Access(cache)
-        self._steps = LookAside(self._access, data_type)
+        self._steps = GetThenSet(self._access, data_type)
         self._ttl = ttl
         self._data_type = data_type
         self._allowed = tuple(list_of(allowed, "allowed", "classes"))

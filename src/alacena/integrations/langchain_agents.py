@@ -9,7 +9,7 @@ from alacena.engine import UNSET, Cache, TtlOrUnset
 from alacena.engine.base.arguments import list_of
 from alacena.integrations.ambient_scope import digest, reader_scope
 from alacena.integrations.bridge import Access, Bridge
-from alacena.integrations.endings import is_whole
+from alacena.integrations.finish_reasons import is_whole
 from alacena.integrations.langchain import dump_objects, load_objects, mark_cached, without_usage
 from alacena.integrations.requirement import require_extra
 

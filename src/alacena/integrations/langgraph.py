@@ -13,7 +13,7 @@ from alacena.engine import Cache, Scope, UsageError
 from alacena.engine.base.lineage import documents_in
 from alacena.integrations.ambient_scope import digest, reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
-from alacena.integrations.lookaside import LookAside
+from alacena.integrations.get_then_set import GetThenSet
 from alacena.integrations.requirement import require_extra
 
 with require_extra("alacena.integrations.langgraph", "langgraph", ("langgraph-checkpoint", "4.3", "5")):
@@ -106,7 +106,7 @@ class NodeCache(BaseCache[ValueT]):
         self._graph = graph
         self._data_type = data_type
         self._access = Access(cache)
-        self._steps = LookAside(self._access, data_type)
+        self._steps = GetThenSet(self._access, data_type)
         self._askers = _Askers(4096)
 
     async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:

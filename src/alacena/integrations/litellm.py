@@ -22,8 +22,8 @@ from alacena.engine import UNSET, AlacenaError, Cache, TtlOrUnset, UsageError
 from alacena.integrations.ambient_scope import reader_scope, tenant_scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.caller import Serving, ambient_ids
+from alacena.integrations.get_then_set import GetThenSet
 from alacena.integrations.llm_transport.documents import current_documents
-from alacena.integrations.lookaside import LookAside
 from alacena.integrations.requirement import require_extra
 from alacena.integrations.usage import TokenCounts, name_of_call, read_usage
 
@@ -106,7 +106,7 @@ class _Backend(BaseCache):
         self._access = access
         self._data_type = data_type
         self._ttl = ttl
-        self._steps = LookAside(access, data_type)
+        self._steps = GetThenSet(access, data_type)
         self._record_saved = record_saved
         self._has_warned = False
         self._tasks: set[asyncio.Task[None]] = set()

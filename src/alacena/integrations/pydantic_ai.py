@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.engine import UNSET, Cache, TtlOrUnset
 from alacena.integrations.ambient_scope import digest, reader_scope
 from alacena.integrations.bridge import Access, Bridge
-from alacena.integrations.endings import is_cut, says_something
+from alacena.integrations.finish_reasons import is_cut, says_something
 from alacena.integrations.requirement import require_extra
 
 with require_extra("alacena.integrations.pydantic_ai", "pydantic-ai", ("pydantic-ai-slim", "2.68", "3")):

@@ -17,7 +17,7 @@ from alacena.ops.server import facts, servers_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from alacena.coordination.held_locks import LockState
+    from alacena.coordination.lock_states import LockState
     from alacena.engine import Cache
     from alacena.ops.output import Tone
 

@@ -16,7 +16,7 @@ from alacena.ops import (
     relay_report,
     server_names,
 )
-from alacena.ops.asking import NO_SERVER, answer, end, run, settings_of, show
+from alacena.ops.command_runner import NO_SERVER, answer, end, run, settings_of, show
 from alacena.ops.ledger_migrations import apply_migrations, check_migrations
 from alacena.ops.options import AsJson, Most, Search, Tenant, Url, Yes, confirm
 from alacena.ops.output import Cell, CommandResult, Tone

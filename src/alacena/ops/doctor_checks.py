@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from alacena.engine import AlacenaError, BackendError, Cache, ServerReplyError, Settings, SettingsError
-from alacena.ops import symptoms
+from alacena.ops import symptom_checks
 from alacena.ops.check_runner import Check, Finding, State, report_unreached
 from alacena.ops.output import count_processes
 from alacena.ops.queue_report import check_dead
@@ -393,7 +393,7 @@ def list_checks(url: str | None = None) -> list[Check]:
         Check("tracking and canary", "server", _coherence),
         Check("fleet", "cache", _fleet),
         Check("dead letters", "cache", check_dead),
-        Check("symptom: values are not in the cache", "settings", symptoms.check_values),
-        Check("symptom: errors at access", "nothing", symptoms.wrong_interface),
-        Check("symptom: inconsistent metadata", "server", symptoms.metadata),
+        Check("symptom: values are not in the cache", "settings", symptom_checks.check_values),
+        Check("symptom: errors at access", "nothing", symptom_checks.wrong_interface),
+        Check("symptom: inconsistent metadata", "server", symptom_checks.metadata),
     ]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from alacena.engine import ServerReplyError
-from alacena.ops.asking import FINDING
+from alacena.ops.command_runner import FINDING
 from alacena.ops.output import Cell, CommandResult
 from alacena.sources.ledger import migrations
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from alacena.ops import queue_report, server_names
-from alacena.ops.asking import answer
+from alacena.ops.command_runner import answer
 from alacena.ops.options import AsJson, Most, Search, Url, Yes, confirm
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Looks into queues and their dead letters.")

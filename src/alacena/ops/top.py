@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, get_args
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from alacena.engine import Cache
 
 _EVERY_S: Final = 2.0
-_ORDERS: Final[tuple[By, ...]] = ("reads", "misses", "loads", "failures", "bytes", "evictions")
+_ORDERS: Final[tuple[By, ...]] = get_args(By)
 _MOST: Final = 200
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alacena.coordination.lock import bell_prefix
-from alacena.coordination.locks import ACQUIRE, Locks
+from alacena.coordination.lock_acquisition import ACQUIRE
+from alacena.coordination.locks import Locks
 from alacena.engine.api.cache import Cache
 from alacena.engine.base.errors import LockLostError, LockTimeoutError
 from alacena.engine.base.settings import Settings

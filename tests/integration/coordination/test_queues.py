@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.coordination.coordination_context import CoordinationContext
-from alacena.coordination.elements import MSGPACK, Elements
+from alacena.coordination.element_codec import MSGPACK, Elements
 from alacena.coordination.queues import Queues
 from alacena.coordination.worker import Backoff, Worker
 from alacena.engine.base.environment import SystemEnvironment

@@ -11,7 +11,7 @@ from alacena.common import runtime
 from alacena.common.cache.source_functions import Plan, SourceFunction, SourceRequest, ask_source, documents_in, plan
 from alacena.common.cache.tenancy import Id, Permissions, check_data, scope_of, tenant_in_context, tenant_of
 from alacena.common.context import Context
-from alacena.common.context.generators import settle_value
+from alacena.common.context.generator_blocks import settle_value
 from alacena.common.context.vars import ambient_tenant, get_current_tenant_id
 from alacena.common.runtime import PROCESS
 from alacena.constants import (

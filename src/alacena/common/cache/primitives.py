@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alacena.common import runtime
-from alacena.common.cache.instance_only import instance_only
+from alacena.common.cache.instance_method import instance_method
 from alacena.common.cache.primitive_names import compose, split_tenant
 from alacena.common.cache.tenancy import Id, check_data, scope_of
 
@@ -29,13 +29,13 @@ class Primitives:
 
     __slots__ = ()
 
-    @instance_only
+    @instance_method
     async def rpush(self, list_name: str, value: Any, tenant_id: str | None = None) -> int:
         """Appends a value to a list. Returns the list's length. Cost: 1 round trip."""
         tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.rpush(name, check_data(value, tenant), tenant_id=tenant)
 
-    @instance_only
+    @instance_method
     async def lpop(self, list_name: str, tenant_id: str | None = None) -> Any:
         """Takes the first value off a list; ``None`` if it is empty.
 
@@ -46,19 +46,19 @@ class Primitives:
         tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.lpop(name, tenant_id=tenant)
 
-    @instance_only
+    @instance_method
     async def lrange(self, list_name: str, start: int = 0, end: int = -1, tenant_id: str | None = None) -> list[Any]:
         """Returns the values from ``start`` to ``end``, both included; negative numbers count from the end."""
         tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.lrange(name, start, end, tenant_id=tenant)
 
-    @instance_only
+    @instance_method
     async def llen(self, list_name: str, tenant_id: str | None = None) -> int:
         """Returns how many values a list has."""
         tenant, name = split_tenant(list_name, tenant_id)
         return await (await runtime.opened()).lists.llen(name, tenant_id=tenant)
 
-    @instance_only
+    @instance_method
     async def set_nx(self, key: str, value: Any, tenant_id: str | None = None, ex: float | None = None) -> bool:
         """Raises a flag unless it is raised; ``delete(key=...)`` lowers it.
 
@@ -76,7 +76,7 @@ class Primitives:
         tenant, name = split_tenant(key, tenant_id)
         return await (await runtime.opened()).flags.set_nx(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ex)
 
-    @instance_only
+    @instance_method
     async def increment_counter(
         self,
         counter_type: str,
@@ -116,7 +116,7 @@ class Primitives:
         added = amount if value is None else value
         return await (await runtime.opened()).counters.increment(name, added, tenant_id=scope.tenant_id, ttl_s=ttl)
 
-    @instance_only
+    @instance_method
     async def get_counter(
         self,
         counter_type: str,
@@ -135,7 +135,7 @@ class Primitives:
         )
         return await (await runtime.opened()).counters.get(name, tenant_id=scope.tenant_id)
 
-    @instance_only
+    @instance_method
     async def add_to_set(
         self, set_name: str, value: Any, tenant_id: str | None = None, ttl: float | None = None
     ) -> int:
@@ -143,13 +143,13 @@ class Primitives:
         tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.add(name, check_data(value, tenant), tenant_id=tenant, ttl_s=ttl)
 
-    @instance_only
+    @instance_method
     async def remove_from_set(self, set_name: str, value: Any, tenant_id: str | None = None) -> int:
         """Takes a value out of a set. Returns 1 if it was there."""
         tenant, name = split_tenant(set_name, tenant_id)
         return await (await runtime.opened()).sets.remove(name, value, tenant_id=tenant)
 
-    @instance_only
+    @instance_method
     async def get_set_members(self, set_name: str, tenant_id: str | None = None) -> list[Any]:
         """Returns the values of a set, in no order."""
         tenant, name = split_tenant(set_name, tenant_id)

@@ -9,7 +9,7 @@ from types import EllipsisType
 from typing import Any, Final, TypeAlias, cast
 
 from alacena.common import runtime
-from alacena.common.context.generators import possible
+from alacena.common.context.generator_blocks import possible
 from alacena.common.context.load_access import require_reader
 from alacena.common.context.vars import TENANT, agree_on_tenant
 from alacena.constants import DEFAULT_TTL_MAPPING

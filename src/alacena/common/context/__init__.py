@@ -1,15 +1,14 @@
 """The ambient tenant of the running code: `Context`, `with_context` and the ids behind them."""
 
-from alacena.common.context.context import Context
+from alacena.common.context.context import Context, run_public_context
 from alacena.common.context.decorators import with_context
-from alacena.common.context.propagation import (
+from alacena.common.context.http_headers import (
     add_context_to_headers,
     extract_context_from_headers,
-    get_context_log_prefix,
-    run_public_context,
     setup_context_from_headers,
 )
 from alacena.common.context.vars import (
+    get_context_log_prefix,
     get_current_agent_id,
     get_current_collection_id,
     get_current_conversation_id,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from alacena.common.context.generators import GeneratorValue, ambient, find_entering_generator, possible
+from alacena.common.context.generator_blocks import GeneratorValue, ambient, find_entering_generator, possible
 from alacena.common.context.load_access import LoadAccess
 from alacena.common.context.vars import (
     AGENT,
@@ -17,21 +18,24 @@ from alacena.common.context.vars import (
     FIELDS,
     TENANT,
     USER,
+    agree_on_tenant,
     check_id,
     is_valid_tenant_id,
     note_reader,
     require_tenant,
 )
-from alacena.engine.base.errors import TenantMismatchError
+from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show
 from alacena.engine.base.scope import SYSTEM_TENANT
 from alacena.engine.base.surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
-    from typing import Self
+    from typing import Self, TypeVar
 
     from alacena.common.context.vars import Field, OptionalId
+
+    R = TypeVar("R")
 
 
 class _Frame(msgspec.Struct, frozen=True, eq=False):
@@ -307,3 +311,28 @@ def _find_id(name: str, own: OptionalId, variable: Field, validate: bool) -> Opt
         msg = f"no {name} was given and none is current: write Context({name}=...)"
         raise LookupError(msg)
     return value
+
+
+async def run_public_context(
+    work: Awaitable[R],
+    tenant_id: str,
+    agent_id: str | None = None,
+    conversation_id: str | None = None,
+    collection_id: str | None = None,
+) -> R:
+    """Awaits ``work`` for a tenant that was named rather than authenticated, such as that of a public page.
+
+    Raises:
+        TenantMismatchError: The code runs for another tenant.
+    """
+    if not inspect.isawaitable(work):
+        raise ArgumentError(f"work must be a coroutine, such as `page(request)`, not {show(work)}")
+    try:
+        agree_on_tenant(("the argument tenant_id", tenant_id))
+    except TenantMismatchError:
+        if inspect.iscoroutine(work):
+            # Never awaited, it would warn at some later point, beside the error that says what is wrong.
+            work.close()
+        raise
+    with Context(tenant_id, agent_id, conversation_id, collection_id, validate_tenant=True):
+        return await work

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeAlias
 
-from alacena.common.context.generators import GeneratorValue, ambient, possible
+from alacena.common.context.generator_blocks import GeneratorValue, ambient, possible
 from alacena.constants import NIL_TENANT_ID
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError, show
 from alacena.engine.base.scope import check_tenant_length, identifier, tenant_text
@@ -195,3 +195,9 @@ def get_full_context() -> dict[str, OptionalId]:
         "conversation_id": ambient(CONVERSATION),
         "collection_id": ambient(COLLECTION),
     }
+
+
+def get_context_log_prefix() -> str:
+    """Returns the ambient ids as a prefix for a log line, such as ``"[tenant_id=acme agent_id=a1] "``; empty without any."""
+    present = " ".join(f"{field}={value}" for field, value in get_full_context().items() if value)
+    return f"[{present}] " if present else ""

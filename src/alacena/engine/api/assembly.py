@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.coordination.coordination_context import CoordinationContext, Reports
-from alacena.coordination.elements import Elements
+from alacena.coordination.element_codec import Elements
 from alacena.engine.api.coordination import Coordination
 from alacena.engine.api.observation import Observation, observe
 from alacena.engine.base.closing import Deadline, take_apart

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.entry_verbs import NO_PARTS
-from alacena.engine.api.given_parts import check_parts
 from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing
+from alacena.engine.api.part_checks import check_parts
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.api.verbs import Verbs
 from alacena.engine.base.arguments import wait_seconds

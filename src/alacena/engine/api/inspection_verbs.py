@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from alacena.coordination.fleet import Member
-    from alacena.coordination.held_locks import LockState
+    from alacena.coordination.lock_states import LockState
     from alacena.engine.api.assembly import Parts
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.scope import Scope

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from alacena.engine.base.errors import DecodeError, EncodeError
 from alacena.engine.codec import arrays, compression, encryption
 from alacena.engine.codec.canonical import canonical
+from alacena.engine.codec.entry_error import EntryError
 from alacena.engine.codec.envelope import (
     MAX_HEADER_BYTES,
     Envelope,
@@ -22,7 +23,6 @@ from alacena.engine.codec.envelope import (
     slice_authenticated,
     unpack,
 )
-from alacena.engine.codec.faults import EntryError
 from alacena.engine.codec.integrity import Mac, crc
 from alacena.engine.codec.values import ValueCodec
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from struct import Struct
 from typing import Any, Final
 
-from alacena.engine.codec.faults import EntryError
+from alacena.engine.codec.entry_error import EntryError
 
 NONE: Final = 0
 ZLIB: Final = 1

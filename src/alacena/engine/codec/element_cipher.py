@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from alacena.engine.codec.faults import EntryError
+from alacena.engine.codec.entry_error import EntryError
 
 if TYPE_CHECKING:
     from alacena.engine.codec.encryption import Keyring

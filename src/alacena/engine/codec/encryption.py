@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alacena.engine.base.arguments import check_part
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError
-from alacena.engine.codec.faults import EntryError
+from alacena.engine.codec.entry_error import EntryError
 
 if TYPE_CHECKING:
     from alacena.engine.base.environment import Environment

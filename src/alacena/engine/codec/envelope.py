@@ -40,7 +40,7 @@ import msgspec
 
 from alacena.engine.base.errors import UsageError
 from alacena.engine.base.keys import MAX_TAG_BYTES, MOST_TAGS
-from alacena.engine.codec.faults import EntryError
+from alacena.engine.codec.entry_error import EntryError
 from alacena.engine.codec.integrity import CHECK_BYTES, crc
 
 if TYPE_CHECKING:

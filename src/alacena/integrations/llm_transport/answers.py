@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from alacena.integrations.endings import THOUGHTS, says_something
+from alacena.integrations.finish_reasons import THOUGHTS, says_something
 from alacena.integrations.usage import TokenCounts, read_usage
 
 if TYPE_CHECKING:

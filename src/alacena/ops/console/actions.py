@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from alacena.engine import AlacenaError
 from alacena.ops import queue_report
-from alacena.ops.console.console_access import read_body, refusal
+from alacena.ops.console.authentication import read_body, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from alacena.engine import Cache
     from alacena.ops.console.activity_log import ActivityLog
-    from alacena.ops.console.console_access import ConsoleAccess
+    from alacena.ops.console.authentication import Authentication
 
 _log = logging.getLogger("alacena")
 
@@ -54,7 +54,7 @@ class Actions:
         self,
         cache: Cache,
         activity: ActivityLog,
-        access: ConsoleAccess,
+        access: Authentication,
         *,
         allowed: bool,
         clock: Callable[[], float] = time.monotonic,

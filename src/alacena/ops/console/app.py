@@ -16,11 +16,11 @@ from starlette.routing import Route
 from alacena.engine import SettingsError
 from alacena.ops.console.actions import Actions
 from alacena.ops.console.activity_log import ActivityLog
-from alacena.ops.console.console_access import (
+from alacena.ops.console.authentication import (
     COOKIE,
     COOKIE_S,
-    ConsoleAccess,
-    ConsoleAccessMiddleware,
+    Authentication,
+    AuthenticationMiddleware,
     read_body,
     refusal,
 )
@@ -74,7 +74,7 @@ def console_app(
     if not token and signed_in is None:
         raise SettingsError("a console that anybody may open is refused: give token= or signed_in=")
     activity = ActivityLog() if activity is None else activity
-    access = ConsoleAccess(token or None, signed_in, hosts)
+    access = Authentication(token or None, signed_in, hosts)
     views, actions = Views(cache, activity), Actions(cache, activity, access, allowed=allow_actions)
 
     async def about(request: Request) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def console_app(
         *(Route(f"/api/{name}", make_endpoint(getattr(views, name))) for name in _VIEWS),
         Route("/api/do/{action}", actions.act, methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(ConsoleAccessMiddleware, access=access)])
+    return Starlette(routes=routes, middleware=[Middleware(AuthenticationMiddleware, access=access)])
 
 
 async def _page(request: Request) -> Response:
@@ -130,7 +130,7 @@ def _read(path: str) -> bytes:
     return _folder().joinpath(path).read_bytes()
 
 
-def _session(access: ConsoleAccess) -> Callable[[Request], Any]:
+def _session(access: Authentication) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         """Signs in with a token, or out."""
         where = request.scope.get("root_path", "") or "/"

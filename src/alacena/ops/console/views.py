@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from alacena.engine import AlacenaError, BackendError, Scope
 from alacena.ops import cache_report, check_runner, doctor_checks, fleet_report, queue_report, server_names
 from alacena.ops.console import summary
-from alacena.ops.console.console_access import refusal
+from alacena.ops.console.authentication import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -13,7 +13,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class instance_only(Generic[T, P, R]):  # noqa: N801 - used as a decorator
+class instance_method(Generic[T, P, R]):  # noqa: N801 - used as a decorator
     """Make a method unreachable on the class: the error there names the remedy.
 
     Raises:

@@ -23,9 +23,9 @@ from alacena import Cache, Context, Settings
 from alacena.engine import Scope
 from alacena.integrations.bridge import Access, Bridge
 from alacena.integrations.caller import Serving
+from alacena.integrations.get_then_set import GetThenSet
 from alacena.integrations.langchain import LangChainCache
 from alacena.integrations.langgraph import NodeCache
-from alacena.integrations.lookaside import LookAside
 from tests.integrations.test_langchain import Model
 from tests.integrations.test_langgraph import Node, graph
 from tests.waiting import for_ever, until
@@ -156,7 +156,7 @@ async def test_two_that_look_the_same_up_in_opposite_order_do_not_wait_for_each_
 
 
 async def test_several_look_ups_of_one_batch_are_claimed_and_the_rest_of_others_served(cache: Cache) -> None:
-    steps = LookAside(Access(cache), "step")
+    steps = GetThenSet(Access(cache), "step")
 
     async def work(names: list[str]) -> int:
         with Context(tenant_id="acme"):
@@ -174,13 +174,13 @@ async def test_several_look_ups_of_one_batch_are_claimed_and_the_rest_of_others_
 
 async def test_look_ups_that_store_nothing_do_not_wait_for_one_another(cache: Cache) -> None:
     """`asyncio.gather` keeps a task that is over, and so its context, until the last one is over."""
-    steps = LookAside(Access(cache), "step")
+    steps = GetThenSet(Access(cache), "step")
     async with asyncio.timeout(30):
         assert await asyncio.gather(*[steps.look(["a"], Scope("acme")) for _ in range(3)]) == [{}, {}, {}]
 
 
 async def test_store_that_outlives_the_task_that_missed_is_kept(cache: Cache) -> None:
-    steps = LookAside(Access(cache), "step")
+    steps = GetThenSet(Access(cache), "step")
     stores: list[asyncio.Task[bool]] = []
 
     async def ask() -> None:
@@ -213,7 +213,7 @@ async def test_what_cannot_be_kept_is_waited_for_by_nobody(cache: Cache) -> None
 
 
 async def test_store_that_fails_is_waited_for_by_nobody(cache: Cache) -> None:
-    steps, over, done = LookAside(Access(cache), "step"), asyncio.Event(), asyncio.Event()
+    steps, over, done = GetThenSet(Access(cache), "step"), asyncio.Event(), asyncio.Event()
 
     async def ask() -> None:
         assert await steps.look(["a"], Scope("acme")) == {}
@@ -232,7 +232,7 @@ async def test_store_that_fails_is_waited_for_by_nobody(cache: Cache) -> None:
 
 async def test_one_look_up_of_many_claims_no_more_places_than_there_are(url: str | None) -> None:
     async with Cache(Settings(redis_url=url, max_loads_per_tenant=2, redis_budget_s=5.0)) as cache:
-        steps = LookAside(Access(cache), "step")
+        steps = GetThenSet(Access(cache), "step")
         async with asyncio.timeout(30):
             assert await steps.look(["a", "b", "c"], Scope("acme")) == {}
             for name in "abc":
@@ -241,7 +241,7 @@ async def test_one_look_up_of_many_claims_no_more_places_than_there_are(url: str
 
 
 async def test_look_up_of_more_than_is_noted_of_old_ones_keeps_all_of_its_own(cache: Cache) -> None:
-    steps, names = LookAside(Access(cache), "step"), [f"n{n}" for n in range(300)]
+    steps, names = GetThenSet(Access(cache), "step"), [f"n{n}" for n in range(300)]
     assert await steps.look(names, Scope("acme")) == {}
     assert all([await steps.store(name, name, Scope("acme")) for name in names])
 

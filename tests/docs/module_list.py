@@ -1,6 +1,6 @@
 """The list of modules, docs/modules.md, written from the modules' own first sentences.
 
-``python -m tests.docs.tree`` rewrites it.
+``python -m tests.docs.module_list`` rewrites it.
 """
 
 from __future__ import annotations

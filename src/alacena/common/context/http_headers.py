@@ -5,22 +5,17 @@ A header is not authentication: set a tenant from headers only behind a gateway 
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
-from alacena.common.context.context import Context
 from alacena.common.context.vars import FIELDS, agree_on_tenant, get_full_context
 from alacena.engine.base.arguments import copy_mapping
-from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show, text_of
+from alacena.engine.base.errors import text_of
 from alacena.engine.base.scope import identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Mapping
     from contextvars import Token
-    from typing import TypeVar
-
-    R = TypeVar("R")
 
 HEADERS: Final[Mapping[str, str]] = {
     "tenant_id": "X-Tenant-ID",
@@ -65,34 +60,3 @@ def setup_context_from_headers(headers: Mapping[str, str]) -> list[tuple[Token[A
     found = extract_context_from_headers(headers)
     agree_on_tenant(("the header X-Tenant-ID", found.get("tenant_id")))
     return [(FIELDS[field].set(value), field) for field, value in found.items()]
-
-
-def get_context_log_prefix() -> str:
-    """Returns the ambient ids as a prefix for a log line, such as ``"[tenant_id=acme agent_id=a1] "``; empty without any."""
-    present = " ".join(f"{field}={value}" for field, value in get_full_context().items() if value)
-    return f"[{present}] " if present else ""
-
-
-async def run_public_context(
-    work: Awaitable[R],
-    tenant_id: str,
-    agent_id: str | None = None,
-    conversation_id: str | None = None,
-    collection_id: str | None = None,
-) -> R:
-    """Awaits ``work`` for a tenant that was named rather than authenticated, such as that of a public page.
-
-    Raises:
-        TenantMismatchError: The code runs for another tenant.
-    """
-    if not inspect.isawaitable(work):
-        raise ArgumentError(f"work must be a coroutine, such as `page(request)`, not {show(work)}")
-    try:
-        agree_on_tenant(("the argument tenant_id", tenant_id))
-    except TenantMismatchError:
-        if inspect.iscoroutine(work):
-            # Never awaited, it would warn at some later point, beside the error that says what is wrong.
-            work.close()
-        raise
-    with Context(tenant_id, agent_id, conversation_id, collection_id, validate_tenant=True):
-        return await work

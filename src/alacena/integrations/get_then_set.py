@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_NOTED: Final = 256
 _LIFE_S: Final = 600.0  # as long as a client of a model waits; the type's own limit is less, unless it says otherwise
 
-_Key: TypeAlias = "tuple[LookAside, Scope, str]"
+_Key: TypeAlias = "tuple[GetThenSet, Scope, str]"
 
 
 class _Miss:
@@ -97,7 +97,7 @@ _CLOSING: Final[set[asyncio.Task[None]]] = set()
 _OF_TASKS: Final[WeakKeyDictionary[asyncio.Task[Any], WeakSet[_Miss]]] = WeakKeyDictionary()
 
 
-class LookAside:
+class GetThenSet:
     """Looks entries up, and stores later the caller's values of the misses.
 
     A miss claims its entry: others that look it up meanwhile, here and in other processes, wait for the stored value, and

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.common.cache.instance_only import instance_only
+from alacena.common.cache.instance_method import instance_method
 from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metadata import standardize_llama_metadata
 from alacena.engine import SYSTEM_TENANT
@@ -123,7 +123,7 @@ def _wrong_calls(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
 def _verbs() -> tuple[frozenset[str], frozenset[str]]:
     # From the base upwards, so that a subclass's own definition counts.
     named = {name: value for kind in reversed(CacheManager.__mro__) for name, value in vars(kind).items()}
-    own = frozenset(name for name, value in named.items() if isinstance(value, instance_only))
+    own = frozenset(name for name, value in named.items() if isinstance(value, instance_method))
     others = {name for name, value in named.items() if inspect.iscoroutinefunction(getattr(value, "__func__", value))}
     return own, frozenset(others | own)
 

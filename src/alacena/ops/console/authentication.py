@@ -41,7 +41,7 @@ _OPEN: Final = frozenset({"/", "/session"})
 _LONGEST_TOKEN: Final = 1_000
 
 
-class ConsoleAccess:
+class Authentication:
     """Knows callers by the token, or by the login of the application that the console is mounted in.
 
     Args:
@@ -98,10 +98,10 @@ class ConsoleAccess:
         return kind.lower() == "bearer" and self.exchange(token.strip()) is not None
 
 
-class ConsoleAccessMiddleware:
+class AuthenticationMiddleware:
     """Lets a request pass that may, and gives every answer its headers."""
 
-    def __init__(self, app: ASGIApp, access: ConsoleAccess) -> None:
+    def __init__(self, app: ASGIApp, access: Authentication) -> None:
         self._app = app
         self._access = access
 

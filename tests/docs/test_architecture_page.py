@@ -62,3 +62,14 @@ def test_every_path_that_it_names_exists_and_holds_what_is_named_with_it() -> No
             ]
 
     assert wrong == []
+
+
+def test_every_pattern_of_paths_finds_files() -> None:
+    patterns = re.findall(r"`([\w./*-]*\*[\w./*-]*)`", ARCHITECTURE.read_text("utf-8"))
+
+    assert len(patterns) > 10
+    assert [
+        pattern
+        for pattern in patterns
+        if not any(module_list.ROOT.glob(pattern)) and not any(module_list.SOURCE.rglob(pattern))
+    ] == []

@@ -12,15 +12,15 @@ class Generation(msgspec.Struct, gc=False, eq=False):
         name: Its key on the server.
         nonce: The nonce, compared by equality only.
         tag: The tag that it stands for, if it does not stand for a scope.
-        glimpse: The server's last word if it does not tell of changes; the nonce is unknown then. No read may use
+        untracked_nonce: The server's last word if it does not tell of changes; the nonce is unknown then. No read may use
             it. It only shows that a lease is not known to be worthless.
     """
 
     name: str
     nonce: bytes | None = None
-    glimpse: bytes | None = None
+    untracked_nonce: bytes | None = None
     tag: str | None = None
 
     def stands(self, nonce: bytes) -> bool:
         """Returns whether, as far as this process knows, the generation has not ended since it had this nonce."""
-        return nonce == (self.glimpse if self.nonce is None else self.nonce)
+        return nonce == (self.untracked_nonce if self.nonce is None else self.nonce)

@@ -142,19 +142,19 @@ class GenerationTable:
             nonce = None
         known = generation.nonce
         generation.nonce = nonce
-        generation.glimpse = None
+        generation.untracked_nonce = None
         # From unknown to known no copy can die: none is kept under what is unknown. Counting that, too, would check
         # every copy again at each cold read.
         if known is not None and known != nonce:
             self.memory.epoch += 1
 
-    def forget_glimpsed(self, generations: Iterable[Generation]) -> None:
+    def forget_untracked(self, generations: Iterable[Generation]) -> None:
         """Forgets nonces that were good for one step only: no one would tell of their end."""
         for generation in generations:
             nonce = generation.nonce
             self.learn(generation, None)
             # After `learn`, which clears it.
-            generation.glimpse = nonce
+            generation.untracked_nonce = nonce
 
     def end(self, name: str) -> None:
         """Ends a generation: everything under it dies, in one step."""
@@ -221,7 +221,7 @@ class GenerationTable:
         self._flights.endings += 1
         self._flights.close_all()
         for generation in list(self._generations.values()):
-            generation.nonce = generation.glimpse = None
+            generation.nonce = generation.untracked_nonce = None
         self.memory.epoch += 1
         for entry in list(self._watchers):
             self.wake(entry, filled=True)

@@ -242,7 +242,7 @@ class Node:
         # 2. Another process ends it. Nobody tells us.
         # 3. With N still known, a later read compares an entry's stamp with N and takes a dead entry for alive.
         if not self.tracked:
-            self._coherence.forget_glimpsed(generations)
+            self._coherence.forget_untracked(generations)
 
     def forget_expectations(self) -> None:
         """Forgets expected pushes after slots have moved: they may come elsewhere, and the next one may be another writer's."""

@@ -19,9 +19,9 @@ from alacena.engine.memory import MemoryTier
 from alacena.engine.reading import load_runner as pilot
 from alacena.engine.reading.filler import Filler
 from alacena.engine.remote.redis import journal, stores
-from alacena.engine.remote.redis.debts import Debts
 from alacena.engine.remote.redis.entries import Entries
 from alacena.engine.remote.redis.node import Node
+from alacena.engine.remote.redis.owed_removals import OwedRemovals
 from alacena.engine.remote.redis.redis_tier import RedisTier
 from alacena.engine.remote.redis.stores import Stores
 from tests.simulator import SimEnvironment, cache_twins, tracking
@@ -404,7 +404,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "what is owed a removal is read": (
         "writes refused",
-        lambda: patch.object(Debts, "__contains__", lambda *_: False),
+        lambda: patch.object(OwedRemovals, "__contains__", lambda *_: False),
     ),
     "memory forgets nothing": ("calm", lambda: patch.object(MemoryTier, "discard_wire", lambda *_: None)),
     "an entry is not asked whose it is": (

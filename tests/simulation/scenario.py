@@ -16,7 +16,7 @@ from alacena.engine.base.remote_tier import MISSING
 from alacena.engine.base.scope import Scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.loading.load import UNCHANGED
-from alacena.engine.remote.redis import uploads
+from alacena.engine.remote.redis import large_writes
 from alacena.testing.staleness import Operation, Report, check
 from tests.simulator import (
     LinkProfile,
@@ -536,7 +536,7 @@ def play(
         await service.work()
         return service.record
 
-    with patch.object(uploads, "PIECE_BYTES", plan.piece_bytes or uploads.PIECE_BYTES):
+    with patch.object(large_writes, "PIECE_BYTES", plan.piece_bytes or large_writes.PIECE_BYTES):
         outcome = run(main, seed=seed, options=options or SimOptions(profile=plan.profile))
     outcome.result.trace_digest = outcome.trace.digest()
     return outcome.result, check(outcome.result.history, plan.bound_s)

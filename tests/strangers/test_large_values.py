@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alacena.engine.remote.redis.large_writes import PIECE_BYTES, LargeWrites
 from alacena.engine.remote.redis.node import Node
-from alacena.engine.remote.redis.uploads import PIECE_BYTES, Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,14 +59,14 @@ async def test_what_ends_while_it_is_on_its_way_ends_it_too(
     cache, other = await open_cache(), await open_cache()
     if cache.url is None:
         pytest.skip("nothing is sent in memory")
-    send = Uploads.send
+    send = LargeWrites.send
 
-    async def end_meanwhile(uploads: Uploads, *rest: Any) -> str:
+    async def end_meanwhile(uploads: LargeWrites, *rest: Any) -> str:
         name = await send(uploads, *rest)
         assert await other.invalidate("acme", document_ids=["d1"])
         return name
 
-    monkeypatch.setattr(Uploads, "send", end_meanwhile)
+    monkeypatch.setattr(LargeWrites, "send", end_meanwhile)
     assert not await cache.set("answer", "a1", LARGE, "acme", document_ids=["d1"])
     assert await cache.get("answer", "a1", "acme") is None
     assert valkey_server.call("KEYS", "*:p:*") == []
@@ -80,14 +80,14 @@ async def test_one_that_is_not_whole_any_more_is_not_stored(
     if cache.url is None:
         pytest.skip("nothing is sent in memory")
     assert await cache.set("document", "d1", "older", "acme")
-    send = Uploads.send
+    send = LargeWrites.send
 
-    async def evict(uploads: Uploads, *rest: Any) -> str:
+    async def evict(uploads: LargeWrites, *rest: Any) -> str:
         name = await send(uploads, *rest)
         valkey_server.call("DEL", name)
         return name
 
-    monkeypatch.setattr(Uploads, "send", evict)
+    monkeypatch.setattr(LargeWrites, "send", evict)
     assert not await cache.set("document", "d1", LARGE, "acme")
     assert await cache.get("document", "d1", "acme") is None
     assert cache.stats()["refused_fills"] == {"late": 1}

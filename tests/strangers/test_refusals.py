@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.engine import BackendUnavailableError, Cache, ServerReplyError, Settings, SettingsError
-from alacena.engine.remote.redis import debts
+from alacena.engine.remote.redis import owed_removals
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -166,8 +166,8 @@ async def test_many_debts_become_one_of_the_tenant_and_then_one_of_everything(
     start_redis: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache's own: an ingestion goes on for hours while the server refuses writes."""
-    monkeypatch.setattr(debts, "_MOST_OF_A_BUCKET", 3)
-    monkeypatch.setattr(debts, "_MOST_BUCKETS", 2)
+    monkeypatch.setattr(owed_removals, "_MOST_OF_A_BUCKET", 3)
+    monkeypatch.setattr(owed_removals, "_MOST_BUCKETS", 2)
     server = start_redis()
     async with Cache(settings_of(server)) as cache:
         for tenant in ("a", "b", "c", "d"):

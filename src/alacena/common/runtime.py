@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.common.db import close_supabase_clients
 from alacena.constants import DEFAULT_TTL_MAPPING, TTL_STANDARD
+from alacena.engine.base.ambient_tenant import outside
 from alacena.engine.base.arguments import check_part, wait_seconds
 from alacena.engine.base.closing import Closing, Deadline, finish, refuse_opening, take_apart, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import UsageError, WrongLoopError
-from alacena.engine.base.surroundings import outside
 from alacena.engine.loading.load import in_source
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from alacena.coordination.coordination_context import pause_s
 from alacena.coordination.failure_streak import FailureStreak
 from alacena.coordination.item_source import give_back
 from alacena.coordination.queue import Queue
+from alacena.engine.base.ambient_tenant import AmbientTenant
 from alacena.engine.base.arguments import exact, finite_seconds, milliseconds, wait_seconds
 from alacena.engine.base.errors import (
     AlacenaError,
@@ -23,7 +24,6 @@ from alacena.engine.base.errors import (
     show,
     text_of,
 )
-from alacena.engine.base.surroundings import Surroundings
 from alacena.engine.base.ttl import is_finite
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Worker:
 
     async def _handle(self, item: Item) -> None:
         # The task inherited the tenant that the worker was started for, which may be another one than the item's.
-        Surroundings.work_for(item.tenant_id)
+        AmbientTenant.work_for(item.tenant_id)
         done = self._handler(item)
         if inspect.isawaitable(done):
             await done

@@ -23,8 +23,8 @@ from alacena.common.context import (
 )
 from alacena.common.context.context import ON_LEAVE
 from alacena.common.context.vars import FIELDS, note_reader, user_of_code
+from alacena.engine.base.ambient_tenant import undo
 from alacena.engine.base.errors import show
-from alacena.engine.base.surroundings import undo
 
 _SETTERS: Final = {
     "tenant_id": set_current_tenant_id,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alacena.coordination.failure_streak import FailureStreak
 from alacena.coordination.task_end import ends_a_task
+from alacena.engine.base.ambient_tenant import outside
 from alacena.engine.base.closing import finish
 from alacena.engine.base.errors import BackendError
-from alacena.engine.base.surroundings import outside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
+from alacena.engine.base.ambient_tenant import AmbientTenant
 from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show
 from alacena.engine.base.scope import tenant_text
-from alacena.engine.base.surroundings import Surroundings
 
 MAX_IDENTIFIER_BYTES: Final = 63
 """Postgres cuts longer names off."""
@@ -40,7 +40,7 @@ def check_tenant(tenant_id: str) -> str:
         TenantMismatchError: The code runs for another one.
     """
     text = tenant_text(tenant_id)
-    around = Surroundings.tenants()
+    around = AmbientTenant.tenants()
     if text not in around and None not in around:
         raise TenantMismatchError("the argument tenant_id", text, str(around[0]))
     return text

@@ -10,8 +10,8 @@ import pytest
 
 from alacena.engine import Cache, Settings
 from alacena.engine.remote.redis.endpoint import Address
+from alacena.engine.remote.redis.large_writes import PIECE_BYTES
 from alacena.engine.remote.redis.slot_map import SLOTS, Range, SlotMap, slot_of
-from alacena.engine.remote.redis.uploads import PIECE_BYTES
 from tests.waiting import until
 
 if TYPE_CHECKING:

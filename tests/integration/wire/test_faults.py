@@ -13,8 +13,8 @@ import pytest
 from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError
 from alacena.engine.remote.redis.endpoint import Address, Endpoint, ServerAccess
-from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.link_hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.wire import WireLimits
 from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace

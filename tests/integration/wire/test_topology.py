@@ -12,7 +12,7 @@ from alacena.engine.base.environment import SystemEnvironment
 from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.cluster import Cluster
 from alacena.engine.remote.redis.endpoint import Endpoint
-from alacena.engine.remote.redis.hooks import Hooks
+from alacena.engine.remote.redis.link_hooks import Hooks
 from alacena.engine.remote.redis.slot_map import slot_of
 from alacena.engine.remote.redis.topology import connect_to
 from tests.integration.wire.servers import Farm, ask, make_cluster, until_answer, until_contains

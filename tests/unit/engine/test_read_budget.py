@@ -15,7 +15,7 @@ from alacena.engine.base.remote_tier import LeaseRequest
 from alacena.engine.base.scope import Scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.memory.sharded_dict import ShardedDict
-from alacena.engine.reading.common_parts import CommonParts
+from alacena.engine.reading.reading_parts import ReadingParts
 from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.testing.doubles import FakeEnvironment
 
@@ -57,7 +57,7 @@ class Waves(Slow):
 
 def tiers(tier: Slow, environment: FakeEnvironment) -> TieredLookup:
     nothing: Any = SimpleNamespace(entries=ShardedDict())
-    common = CommonParts(cast("Any", tier), Keys(), Events(()), Counts(), environment, Settings())
+    common = ReadingParts(cast("Any", tier), Keys(), Events(()), Counts(), environment, Settings())
     return TieredLookup(common, memory=nothing, copies=nothing)
 
 

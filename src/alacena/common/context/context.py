@@ -24,9 +24,9 @@ from alacena.common.context.vars import (
     note_reader,
     require_tenant,
 )
+from alacena.engine.base.ambient_tenant import AmbientTenant
 from alacena.engine.base.errors import ArgumentError, TenantMismatchError, show
 from alacena.engine.base.scope import SYSTEM_TENANT
-from alacena.engine.base.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -302,7 +302,7 @@ def _work_for(tenant_id: str) -> None:
         TENANT.set(tenant_id)
 
 
-Surroundings.work_for = staticmethod(_work_for)
+AmbientTenant.work_for = staticmethod(_work_for)
 
 
 def _find_id(name: str, own: OptionalId, variable: Field, validate: bool) -> OptionalId:

@@ -10,9 +10,9 @@ from typing import Any, Final, TypeAlias
 
 from alacena.common.context.generator_blocks import GeneratorValue, ambient, possible
 from alacena.constants import NIL_TENANT_ID
+from alacena.engine.base.ambient_tenant import AmbientTenant
 from alacena.engine.base.errors import InvalidKeyError, MissingTenantError, TenantMismatchError, UsageError, show
 from alacena.engine.base.scope import check_tenant_length, identifier, tenant_text
-from alacena.engine.base.surroundings import Surroundings
 from alacena.engine.loading.load import LOAD
 
 OptionalId: TypeAlias = str | None
@@ -28,7 +28,7 @@ ambient_tenant: Final = TENANT.get
 """The ambient tenant as it was set. Every hit in memory asks, so it is bound once."""
 
 # The layers below this package must not import it, so they are told here how to ask for the tenant.
-Surroundings.tenants = staticmethod(lambda: possible(TENANT.get()))
+AmbientTenant.tenants = staticmethod(lambda: possible(TENANT.get()))
 
 FIELDS: Final[dict[str, Field]] = {
     "tenant_id": TENANT,

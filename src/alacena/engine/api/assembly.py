@@ -22,10 +22,10 @@ from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.loading.source_backoff import SourceBackoff
 from alacena.engine.memory import MemoryBounds, MemoryTier
 from alacena.engine.reading.batch_reader import BatchReader
-from alacena.engine.reading.common_parts import CommonParts
 from alacena.engine.reading.filler import Filler
 from alacena.engine.reading.load_runner import LoadRunner
 from alacena.engine.reading.reader import Reader
+from alacena.engine.reading.reading_parts import ReadingParts
 from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.engine.remote.local.local_backend import LocalBackend
 from alacena.engine.remote.local.local_tier import LocalTier
@@ -221,7 +221,7 @@ async def _assemble(
     )
     # `closers` is the caller's list: if a later step fails, the caller closes what was opened up to then.
     remote, store, url = await _open_remote_tier(tier_parts, credentials, closers)
-    common = CommonParts(remote, keys, events, counts, environment, settings)
+    common = ReadingParts(remote, keys, events, counts, environment, settings)
     tiers = TieredLookup(common, memory, copies)
     reader, batches, writer = _make_doors(common, tiers, codec, flights, source_backoff, coherence.calls)
     reports = Reports(events.emit, health, counts)
@@ -254,7 +254,7 @@ async def _assemble(
 
 
 def _make_doors(
-    common: CommonParts,
+    common: ReadingParts,
     tiers: TieredLookup,
     codec: Codec,
     flights: SingleFlight,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 from alacena.engine.api.assembly import Parts, assemble
 from alacena.engine.api.entry_verbs import NO_PARTS
-from alacena.engine.api.loop_guard import LoopGuard, peek_no_entry, peek_nothing
+from alacena.engine.api.memory_hit_guard import MemoryHitGuard, peek_no_entry, peek_nothing
 from alacena.engine.api.part_checks import check_parts
 from alacena.engine.api.tenant import Tenant
 from alacena.engine.api.verbs import Verbs
+from alacena.engine.base.ambient_tenant import outside
 from alacena.engine.base.arguments import wait_seconds
 from alacena.engine.base.closing import Closing, finish, refuse_opening, wait_shared
 from alacena.engine.base.environment import SystemEnvironment
@@ -20,9 +21,8 @@ from alacena.engine.base.events import Events
 from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import Scope, identifier, make_scope
 from alacena.engine.base.settings import Settings
-from alacena.engine.base.surroundings import outside
 from alacena.engine.loading.load import in_source
-from alacena.engine.reading.outcomes import consume
+from alacena.engine.reading.load_outcomes import consume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,7 +101,7 @@ class Cache(Verbs):
         self._closing: Closing[Parts] = Closing()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._guard = LoopGuard()
+        self._guard = MemoryHitGuard()
         # An early refresh is decided on the long way, and a type that memory does not keep is asked of the server.
         self._unpeeked = frozenset(
             kind for kind, policy in self._policies.items() if policy.early_refresh_beta or not policy.use_memory

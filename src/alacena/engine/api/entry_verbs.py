@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from alacena.engine.api.assembly import Parts
-    from alacena.engine.api.loop_guard import LoopGuard
+    from alacena.engine.api.memory_hit_guard import MemoryHitGuard
     from alacena.engine.base.keys import DocumentId, EntryKey, Ident
     from alacena.engine.base.policy import Policy
     from alacena.engine.base.remote_tier import Found, Lookup
@@ -45,7 +45,7 @@ class EntryVerbs(ABC):
     peek_entry: Callable[[Ident, float], MemoryEntry | None]
 
     _parts: Parts | None
-    _guard: LoopGuard
+    _guard: MemoryHitGuard
     _policies: dict[str, Policy]
     _unpeeked: frozenset[str]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from alacena.coordination.fleet import Fleet, Presence
 from alacena.engine.api.process_facts import ProcessFacts
-from alacena.engine.api.recorder import Recorder
+from alacena.engine.api.snapshot_recorder import SnapshotRecorder
 
 if TYPE_CHECKING:
     from alacena.coordination.locks import Locks
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
-    from alacena.engine.reading.common_parts import CommonParts
+    from alacena.engine.reading.reading_parts import ReadingParts
     from alacena.engine.remote.backend import Backend
 
 
@@ -31,13 +31,13 @@ class Observation:
         fleet: Tells the others, and asks them.
     """
 
-    recorder: Recorder
+    recorder: SnapshotRecorder
     process_facts: ProcessFacts
     fleet: Fleet
 
 
 def observe(
-    common: CommonParts,
+    common: ReadingParts,
     *,
     memory: MemoryTier,
     flights: SingleFlight,
@@ -49,7 +49,7 @@ def observe(
     is_shared: bool,
 ) -> Observation:
     """Begins to record, and to tell the others if the store is shared with any."""
-    recorder = Recorder(common, memory, flights, health, asyncio.get_running_loop())
+    recorder = SnapshotRecorder(common, memory, flights, health, asyncio.get_running_loop())
     process_facts = ProcessFacts(common, memory, flights, source_backoff, recorder, ends)
     presence = Presence(
         recorder.renew,

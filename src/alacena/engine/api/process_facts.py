@@ -11,13 +11,13 @@ from alacena.engine.base.scope import make_scope
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from alacena.engine.api.recorder import Recorder
+    from alacena.engine.api.snapshot_recorder import SnapshotRecorder
     from alacena.engine.base.keys import EntryKey
     from alacena.engine.coherence.recent_ends import RecentEnds
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.memory import MemoryTier
-    from alacena.engine.reading.common_parts import CommonParts
+    from alacena.engine.reading.reading_parts import ReadingParts
 
 _MOST_LOADS: Final = 100
 
@@ -36,11 +36,11 @@ class ProcessFacts:
 
     def __init__(
         self,
-        common: CommonParts,
+        common: ReadingParts,
         memory: MemoryTier,
         flights: SingleFlight,
         source_backoff: SourceBackoff,
-        recorder: Recorder,
+        recorder: SnapshotRecorder,
         ends: RecentEnds,
     ) -> None:
         self._ends = ends

@@ -388,7 +388,7 @@ class SourceCall(msgspec.Struct, eq=False):
     """A call of a source that is under way: a block around it, which notes its reads from the cache and its waits.
 
     It is seen by all that the source runs, in tasks that it starts too. If it ends in a context that it never entered, there
-    is nothing to undo; see :func:`alacena.engine.base.surroundings.undo`.
+    is nothing to undo; see :func:`alacena.engine.base.ambient_tenant.undo`.
 
     Args:
         flights: The flights of its cache: one process may have several caches, with equal names for other entries.

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.base.counts import Counts
 from alacena.engine.base.errors import UsageError
 from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED, TOO_LARGE
+from alacena.engine.memory.cleared_entries import ClearedEntries
 from alacena.engine.memory.eviction_history import EvictionHistory
 from alacena.engine.memory.expiry_buckets import ExpiryBuckets
 from alacena.engine.memory.fair_shares import FairShares
 from alacena.engine.memory.memory_counters import MemoryCounts
 from alacena.engine.memory.memory_walk import MemoryWalk
-from alacena.engine.memory.remains import Remains
 from alacena.engine.memory.sharded_dict import ShardedDict
 from alacena.engine.memory.tenant_segment import TenantSegment
 
@@ -64,6 +64,7 @@ class MemoryTier:
         "__weakref__",
         "_by_wire_key",
         "_bytes",
+        "_cleared",
         "_counts",
         "_empty",
         "_expiry",
@@ -74,7 +75,6 @@ class MemoryTier:
         "_max_entries",
         "_now",
         "_reasons",
-        "_remains",
         "_segments",
         "_shares",
         "_walk",
@@ -103,17 +103,17 @@ class MemoryTier:
         self._by_wire_key: ShardedDict[bytes, MemoryEntry] = ShardedDict()
         self._segments: ShardedDict[object, TenantSegment] = ShardedDict()
         self._empty: dict[object, None] = {}
-        self._remains = remains = Remains()
+        self._cleared = cleared = ClearedEntries()
         self._shares = FairShares(bounds.weights)
         self._history = EvictionHistory()
         self._expiry = ExpiryBuckets()
         counts = counts or Counts()
         self._counts = counts
         self._reasons = counts.reasons
-        self._walk = MemoryWalk(self.entries, self._segments, remains, counts)
+        self._walk = MemoryWalk(self.entries, self._segments, cleared, counts)
         # For a tier that is dropped without being closed: nothing else would take its entries apart. At the interpreter's
         # end there is nothing to give back.
-        weakref.finalize(self, remains.take_apart, self.entries, self._segments).atexit = False
+        weakref.finalize(self, cleared.take_apart, self.entries, self._segments).atexit = False
 
     @property
     def max_bytes(self) -> int:
@@ -179,8 +179,8 @@ class MemoryTier:
         if entry.queue is not None:
             raise UsageError(f"entry {entry.ident!r} was put already: make a new one for each put")
         # Not `is_left`: a property costs a call, and this is asked on every put.
-        if self._remains.queues or self._remains.segments or self._remains.parts:
-            self._remains.sweep(_SWEPT_PER_PUT, self._walk.collect, self._expiry)
+        if self._cleared.queues or self._cleared.segments or self._cleared.parts:
+            self._cleared.sweep(_SWEPT_PER_PUT, self._walk.collect, self._expiry)
         now = self._now() if now is None else now
         ident, entries = entry.ident, self.entries
         if entry.charge > self._largest or not now < entry.dead_after:
@@ -221,7 +221,7 @@ class MemoryTier:
         now = self._now()
         if (
             not entries
-            or self._remains.is_left
+            or self._cleared.is_left
             or not self._have_room(entries)
             or not self._are_newcomers(entries, now)
         ):
@@ -284,21 +284,21 @@ class MemoryTier:
 
         Cost: up to 3 ms, however much there is.
         """
-        remains = self._remains
-        remains.tables += self.entries.empty()
-        remains.tables += self._by_wire_key.empty()
+        cleared = self._cleared
+        cleared.tables += self.entries.empty()
+        cleared.tables += self._by_wire_key.empty()
         self._bytes = 0
         # The entries leave the old buckets as they are swept: they are linked to one another, and need no table.
         self._expiry = ExpiryBuckets()
         shares, self._shares = self._shares, FairShares(self._shares.weights)
         self._empty.clear()
         if len(self._segments) > _KEPT_EMPTY_TENANTS:
-            remains.tables.append(shares)
+            cleared.tables.append(shares)
             # A copy of the dict's own part: `empty` clears that in place, and hands over the shards only.
-            remains.parts.append(list(next(self._segments.parts())))
-            remains.parts += [shard.values() for shard in self._segments.empty()]
+            cleared.parts.append(list(next(self._segments.parts())))
+            cleared.parts += [shard.values() for shard in self._segments.empty()]
         for segment in self._segments.values():
-            remains.queues += segment.clear()
+            cleared.queues += segment.clear()
         self._empty.update(dict.fromkeys(self._segments))
         self._walk.clear()
 
@@ -312,10 +312,10 @@ class MemoryTier:
             How much of the budget it took: 1 for an entry that was freed, those included that ``clear`` had left to be taken
             apart, and all of it for a table that ``clear`` had left.
         """
-        if self._remains.tables:
-            self._remains.tables.pop()
+        if self._cleared.tables:
+            self._cleared.tables.pop()
             return budget
-        freed = self._remains.sweep(budget, self._walk.collect, self._expiry) if self._remains.is_left else 0
+        freed = self._cleared.sweep(budget, self._walk.collect, self._expiry) if self._cleared.is_left else 0
         for _ in range(budget - freed):
             entry = self._expiry.pop(now)
             if entry is None:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from alacena.engine.base.counts import CountedRow, Counts
+    from alacena.engine.memory.cleared_entries import ClearedEntries
     from alacena.engine.memory.memory_counters import MemoryCounters
     from alacena.engine.memory.memory_entry import EntryQueue, MemoryEntry
-    from alacena.engine.memory.remains import Remains
     from alacena.engine.memory.tenant_segment import TenantSegment
 
 _FEW = 5_000
@@ -37,22 +37,22 @@ class MemoryWalk:
     Args:
         entries: The entries in memory, by ident.
         segments: The tenants' parts, by tenant.
-        remains: Entries that were cleared away, but whose hits are not collected yet.
+        cleared: Entries that were cleared away, but whose hits are not collected yet.
         counts: The counts of reads, entries and bytes, by tenant and type.
     """
 
-    __slots__ = ("_at", "_counts", "_entries", "_order", "_passed", "_queue", "_remains", "_segments")
+    __slots__ = ("_at", "_cleared", "_counts", "_entries", "_order", "_passed", "_queue", "_segments")
 
     def __init__(
         self,
         entries: Mapping[Any, MemoryEntry],
         segments: Mapping[object, TenantSegment],
-        remains: Remains,
+        cleared: ClearedEntries,
         counts: Counts,
     ) -> None:
         self._entries = entries
         self._segments = segments
-        self._remains = remains
+        self._cleared = cleared
         self._counts = counts
         self._order: list[TenantSegment] = []
         self._at = 0
@@ -164,7 +164,7 @@ class MemoryWalk:
         if len(self._entries) > _FEW:
             self.step(_AT_ONCE)
             return
-        gone = itertools.islice(self._remains.entries(), _FEW)
+        gone = itertools.islice(self._cleared.entries(), _FEW)
         for entry in itertools.chain(self._entries.values(), gone):
             self.collect(entry)
 

@@ -11,7 +11,7 @@ from alacena.engine.base.remote_tier import Found, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import Request, reads_under_way
 from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, value_of
-from alacena.engine.reading.outcomes import cancel_all
+from alacena.engine.reading.load_outcomes import cancel_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from alacena.engine.base.policy import Policy
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.reading.batch_alignment import BatchLoader
-    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.lease_acquirer import EntryLoad
     from alacena.engine.reading.load_runner import LoadRunner
     from alacena.engine.reading.reader import Reader, Wanted
+    from alacena.engine.reading.reading_parts import ReadingParts
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
 
@@ -80,7 +80,7 @@ class BatchReader:
 
     def __init__(
         self,
-        common: CommonParts,
+        common: ReadingParts,
         tiers: TieredLookup,
         flights: SingleFlight,
         runner: LoadRunner,

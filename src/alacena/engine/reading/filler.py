@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from alacena.engine.codec import Codec
     from alacena.engine.loading.load import LoadContext, Request
     from alacena.engine.loading.single_flight import Flight
-    from alacena.engine.reading.common_parts import CommonParts
+    from alacena.engine.reading.reading_parts import ReadingParts
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
 _log = logging.getLogger("alacena")
@@ -44,7 +44,7 @@ class Filler:
         codec: Encodes values, and makes private copies of them.
     """
 
-    def __init__(self, common: CommonParts, tiers: TieredLookup, codec: Codec) -> None:
+    def __init__(self, common: ReadingParts, tiers: TieredLookup, codec: Codec) -> None:
         self._tiers = tiers
         self._codec = codec
         self._remote = common.remote

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import Permit
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
-    from alacena.engine.reading.common_parts import CommonParts
+    from alacena.engine.reading.reading_parts import ReadingParts
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
 
@@ -52,7 +52,7 @@ class LeaseAcquirer:
         flights: The loads under way.
     """
 
-    def __init__(self, common: CommonParts, tiers: TieredLookup, flights: SingleFlight) -> None:
+    def __init__(self, common: ReadingParts, tiers: TieredLookup, flights: SingleFlight) -> None:
         self._tiers = tiers
         self._remote = common.remote
         self._flights = flights

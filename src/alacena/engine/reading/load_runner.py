@@ -29,7 +29,7 @@ from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, align
 from alacena.engine.reading.fill_gatherer import FillGatherer
 from alacena.engine.reading.filler import Fill
 from alacena.engine.reading.lease_acquirer import EntryLoad, LeaseAcquirer
-from alacena.engine.reading.outcomes import cancel_all, error_of
+from alacena.engine.reading.load_outcomes import cancel_all, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
     from alacena.engine.reading.batch_alignment import BatchLoader
-    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
+    from alacena.engine.reading.reading_parts import ReadingParts
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
 _log = logging.getLogger("alacena")
@@ -59,7 +59,7 @@ class LoadRunner:
 
     def __init__(
         self,
-        common: CommonParts,
+        common: ReadingParts,
         tiers: TieredLookup,
         flights: SingleFlight,
         fills: Filler,

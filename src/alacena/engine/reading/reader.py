@@ -16,7 +16,7 @@ from alacena.engine.base.events import LookupFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
-from alacena.engine.reading.outcomes import consume
+from alacena.engine.reading.load_outcomes import consume
 from alacena.engine.reading.read_decision import (
     RENEWING,
     STALE,
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from alacena.engine.loading.load import Request
     from alacena.engine.loading.single_flight import Flight, SingleFlight
     from alacena.engine.loading.source_backoff import SourceBackoff
-    from alacena.engine.reading.common_parts import CommonParts
     from alacena.engine.reading.filler import Filler
     from alacena.engine.reading.load_runner import LoadRunner
+    from alacena.engine.reading.reading_parts import ReadingParts
     from alacena.engine.reading.tiered_lookup import TieredLookup
 
     Wanted: TypeAlias = tuple[Request, Found | None]
@@ -66,7 +66,7 @@ class Reader:
 
     def __init__(
         self,
-        common: CommonParts,
+        common: ReadingParts,
         tiers: TieredLookup,
         flights: SingleFlight,
         runner: LoadRunner,

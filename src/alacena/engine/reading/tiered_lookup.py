@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alacena.engine.coherence.value_store import ValueStore
     from alacena.engine.loading.load import Request
     from alacena.engine.memory import MemoryTier
-    from alacena.engine.reading.common_parts import CommonParts
+    from alacena.engine.reading.reading_parts import ReadingParts
 
     T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class TieredLookup:
         copies: Hands its values out.
     """
 
-    def __init__(self, common: CommonParts, memory: MemoryTier, copies: ValueStore) -> None:
+    def __init__(self, common: ReadingParts, memory: MemoryTier, copies: ValueStore) -> None:
         self._memory = memory
         self._entries = memory.entries
         self._values = copies

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from alacena.engine.base.ambient_tenant import undo
 from alacena.engine.base.keys import document_text
 from alacena.engine.base.scope import identifier, several
-from alacena.engine.base.surroundings import undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

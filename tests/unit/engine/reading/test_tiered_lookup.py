@@ -14,7 +14,7 @@ from alacena.engine.coherence.generation_table import GenerationTable
 from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.memory import MemoryBounds, MemoryTier
-from alacena.engine.reading.common_parts import CommonParts
+from alacena.engine.reading.reading_parts import ReadingParts
 from alacena.engine.reading.tiered_lookup import TieredLookup
 from alacena.engine.remote.local.local_tier import LocalTier
 
@@ -39,7 +39,7 @@ def tier(memory, values, environment):
 
 @pytest.fixture
 def lookup(memory, values, tier, environment):
-    parts = CommonParts(tier, KEYS, Events(()), Counts(environment.now), environment, Settings())
+    parts = ReadingParts(tier, KEYS, Events(()), Counts(environment.now), environment, Settings())
     return TieredLookup(parts, memory, values)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.remote.redis.command_safety import classify, is_lasting
-from alacena.engine.remote.redis.hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.link_hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.slot_map import Redirection, SlotMap, read_slots, slot_of
 from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_socket

@@ -12,7 +12,7 @@ from alacena.engine.base.miss_reasons import EXPIRED, INVALIDATED
 from alacena.engine.base.policy import UNKEPT, Policy
 from alacena.engine.base.remote_tier import ABSENT, NOT_FOUND, Found, Unsettled
 from alacena.engine.codec import MSGPACK, NOTHING, Encoded, EntryError, Envelope
-from alacena.engine.remote.redis.uploads import PIECE_BYTES
+from alacena.engine.remote.redis.large_writes import PIECE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from alacena.engine.base.server_url import EMBEDDED
 from alacena.engine.remote.backend import read_scripts
 from alacena.engine.remote.redis.embedded import EmbeddedServer
 from alacena.engine.remote.redis.endpoint import Endpoint
-from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
+from alacena.engine.remote.redis.link_hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.nodes import Nodes
 from alacena.engine.remote.redis.redis_backend import RedisBackend
 from alacena.engine.remote.redis.redis_tier import RedisTier

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError, CacheClosedError, ServerReplyError
-from alacena.engine.remote.redis.hooks import Hooks
+from alacena.engine.remote.redis.link_hooks import Hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -92,7 +92,7 @@ class Leases:
         times: LeaseTimes,
     ) -> None:
         self._nodes = nodes
-        self._debts = nodes.debts
+        self._owed = nodes.owed
         self._entries = entries
         self._coherence = coherence
         self._environment = environment
@@ -333,7 +333,7 @@ class Leases:
     ) -> Permit:
         """Turns the server's answer for one entry into a permit."""
         key = one.key
-        owed = self._debts and key.entry in self._debts
+        owed = self._owed and key.entry in self._owed
         there = None if value is None or owed else self._entries.judge_fully(node, key, value, UNKEPT, keep=False)
         previous = there if isinstance(there, Found) else None
         mine = holder.startswith(terms.token)

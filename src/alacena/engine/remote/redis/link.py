@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from alacena.engine.base.errors import BackendUnavailableError, CacheClosedError, ServerReplyError, WrongLoopError
 from alacena.engine.remote.redis.command_safety import Remedy, is_lasting, remedy
-from alacena.engine.remote.redis.hooks import Hooks, LinkCounters, LinkSettings
+from alacena.engine.remote.redis.link_hooks import Hooks, LinkCounters, LinkSettings
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.wire import Connection
 from alacena.engine.remote.redis.wire.handshake import Greeting, Opener, greet, open_socket

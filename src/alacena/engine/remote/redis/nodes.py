@@ -16,7 +16,7 @@ from alacena.engine.base.health import Health
 from alacena.engine.remote.redis.connection_log import ConnectionLog
 from alacena.engine.remote.redis.guarantees import REMEDY, promises, unsafe
 from alacena.engine.remote.redis.node import Node
-from alacena.engine.remote.redis.removals import Removals
+from alacena.engine.remote.redis.removal_sender import RemovalSender
 from alacena.engine.remote.redis.slot_map import slot_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Nodes:
     Attributes:
         topology: The servers; from :meth:`attach` on.
         by_slot: Whether the keys of a command must share a slot.
-        debts: The removals that no server has confirmed; these entries must not be read.
+        owed: The removals that no server has confirmed; these entries must not be read.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Nodes:
         self._nodes: dict[Link, Node] = {}
         self._only: Node | None = None
         self._connection_log = ConnectionLog(health or Health(), events)
-        self._removals = Removals(self, coherence, flights, environment, settings, self._connection_log)
-        self.debts = self._removals.debts
+        self._removals = RemovalSender(self, coherence, flights, environment, settings, self._connection_log)
+        self.owed = self._removals.owed
 
     def attach(self, topology: Topology, *, by_slot: bool) -> None:
         """Says where the servers are, and whether a command's keys must share a slot; before anything else is asked."""
@@ -143,11 +143,11 @@ class Nodes:
         self.refresh()
 
     async def prepare(self, link: Link, connection: Connection) -> None:
-        """Prepares a new connection: pays its debts, as far as they are taken, then makes it fit to serve.
+        """Prepares a new connection: sends it the removals that are owed, as far as it takes them, then makes it fit to serve.
 
         A removal that is not taken stays owed, and bars its entries on this connection too.
         """
-        # Debts first: nobody else has this connection yet, so that removals are the first that the server hears.
+        # Owed removals first: nobody else has this connection yet, so that removals are the first that the server hears.
         await self._removals.pay_over(connection)
         await self.at(link).prepare(connection)
         self._note_facts(link)
@@ -200,7 +200,7 @@ class Nodes:
         *,
         settled: Callable[[], None],
     ) -> Ended:
-        """Sends removals; unconfirmed ones are owed. See :meth:`alacena.engine.remote.redis.removals.Removals.send`."""
+        """Sends removals; unconfirmed ones are owed. See :meth:`.RemovalSender.send`."""
         return await self._removals.send(removals, generations, keys, settled=settled)
 
     def owe(
@@ -221,7 +221,7 @@ class Nodes:
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""
-        return promises(self.all(), self._settings, len(self.debts))
+        return promises(self.all(), self._settings, len(self.owed))
 
     async def require_safe(self) -> None:
         """See :meth:`alacena.engine.remote.backend.Store.require_safe`. Cost: none, the heartbeat knows."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, CacheClosedError, ServerReplyError
 from alacena.engine.remote.backend import ChannelNotification
 from alacena.engine.remote.redis.command_safety import is_forbidden
-from alacena.engine.remote.redis.hooks import Hooks
+from alacena.engine.remote.redis.link_hooks import Hooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

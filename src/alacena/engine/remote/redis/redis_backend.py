@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from alacena.engine.remote.backend import Argument, Notification, Reply, Script
-    from alacena.engine.remote.redis.hooks import Hooks
     from alacena.engine.remote.redis.link import Link
+    from alacena.engine.remote.redis.link_hooks import Hooks
     from alacena.engine.remote.redis.nodes import Nodes
     from alacena.engine.remote.redis.topology import Topology
 

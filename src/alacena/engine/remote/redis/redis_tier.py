@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.remote_tier import Ended, Found, Unsettled
 from alacena.engine.remote.redis.beginnings import Beginnings
-from alacena.engine.remote.redis.downloads import Downloads
 from alacena.engine.remote.redis.entries import Entries, values_of
 from alacena.engine.remote.redis.holds import Holds
 from alacena.engine.remote.redis.inspection import Inspection
 from alacena.engine.remote.redis.journal import endings
+from alacena.engine.remote.redis.large_reads import LargeReads
 from alacena.engine.remote.redis.leases import Leases, LeaseTimes
 from alacena.engine.remote.redis.stores import Stores
 
@@ -41,12 +41,12 @@ class RedisTier:
     def __init__(self, nodes: Nodes, parts: TierParts) -> None:
         coherence, environment, settings = parts.coherence, parts.environment, parts.settings
         self._nodes = nodes
-        self._debts = nodes.debts
+        self._owed = nodes.owed
         self._coherence = coherence
         self._entries = Entries(parts)
         # Bound once, for the most used way.
         self._node_of, self._generations, self._judge = nodes.of, coherence.generations, self._entries.judge
-        self._large_types, self._read = self._entries.large_types, Downloads(nodes.debts).read
+        self._large_types, self._read = self._entries.large_types, LargeReads(nodes.owed).read
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
@@ -105,8 +105,8 @@ class RedisTier:
             # where nobody would tell of their end.
             self._learn(asked, values[len(keys) :])
             # By the history of `node`, whoever answered: through a redirection, entries are misses until that server is
-            # asked itself. Debts are asked in this step: one may be new since the command was sent.
-            found = self._entries.first(node, keys, self._debts.readable(keys, values), policy, keep=keep)
+            # asked itself. Owed removals are asked in this step: one may be new since the command was sent.
+            found = self._entries.first(node, keys, self._owed.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
             return found
 
@@ -142,7 +142,7 @@ class RedisTier:
         def settle(answering: Node, replies: list[Reply]) -> list[Found | Unsettled | None]:
             values = values_of(replies[0])
             self._learn(asked, values[len(keys) :])
-            found = self._entries.judge_many(node, keys, self._debts.readable(keys, values), policy, keep=keep)
+            found = self._entries.judge_many(node, keys, self._owed.readable(keys, values), policy, keep=keep)
             answering.unlearn(asked)
             return found
 
@@ -178,7 +178,7 @@ class RedisTier:
 
     def owes(self, key: EntryKey) -> bool:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.owes`."""
-        return key.entry in self._debts or any(name in self._debts for name in key.generations)
+        return key.entry in self._owed or any(name in self._owed for name in key.generations)
 
     def guarantee(self) -> Mapping[str, Any]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.guarantee`."""

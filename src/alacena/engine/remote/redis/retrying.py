@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.base.environment import Environment
-    from alacena.engine.remote.redis.hooks import LinkCounters, LinkSettings
+    from alacena.engine.remote.redis.link_hooks import LinkCounters, LinkSettings
     from alacena.engine.remote.redis.wire.command import Command, Reply
     from alacena.engine.remote.redis.wire.retry_limits import RetryBudget
 

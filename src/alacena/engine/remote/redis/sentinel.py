@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, ServerReplyError
 from alacena.engine.remote.redis.endpoint import Address
-from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.link_hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.standalone import Standalone
 from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_socket
 

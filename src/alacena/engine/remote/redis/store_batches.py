@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from alacena.engine.remote.redis import uploads
+from alacena.engine.remote.redis import large_writes
 from alacena.engine.remote.redis.journal import NAME_BYTES, records
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class StoreItem(msgspec.Struct, eq=False, gc=False):
 
 def is_large(items: Sequence[StoreItem]) -> bool:
     """Returns whether the batch is one entry that goes in pieces."""
-    return len(items) == 1 and len(items[0].sealed) > uploads.PIECE_BYTES
+    return len(items) == 1 and len(items[0].sealed) > large_writes.PIECE_BYTES
 
 
 def life_ms(new_entry: NewEntry) -> int:

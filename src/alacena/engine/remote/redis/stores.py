@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
 from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, tells_of
+from alacena.engine.remote.redis.large_writes import LargeWrites
 from alacena.engine.remote.redis.store_batches import (
     MOST_GENERATIONS,
     MOST_TOGETHER,
@@ -18,7 +19,6 @@ from alacena.engine.remote.redis.store_batches import (
     life_ms,
     questions,
 )
-from alacena.engine.remote.redis.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -61,13 +61,13 @@ class Stores:
         release: Callable[[Lease], None],
     ) -> None:
         self._nodes = nodes
-        self._debts = nodes.debts
+        self._owed = nodes.owed
         self._entries = entries
         self._coherence = coherence
         self._environment = environment
         self._timeout_s = timeout_s
         self._release = release
-        self._uploads = Uploads(environment, timeout_s)
+        self._large_writes = LargeWrites(environment, timeout_s)
 
     async def fill(self, lease: Lease, new_entry: NewEntry) -> Refusal:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill`."""
@@ -357,7 +357,7 @@ class Stores:
         length = 0
         if is_large(items):
             try:
-                parts = (await self._uploads.send(node, items[0].key, items[0].sealed),)
+                parts = (await self._large_writes.send(node, items[0].key, items[0].sealed),)
             except BackendError as error:
                 return [error]
             length = len(items[0].sealed)
@@ -414,9 +414,9 @@ class Stores:
         # Without its pushes memory is off, and what comes into it goes when it is switched on.
         if answering is node and node.tracked:
             kept: dict[int, list[StoreItem]] = {}
-            debts = self._debts or ()
+            owed = self._owed or ()
             for item in taken:
-                if item.new_entry.policy.use_memory and item.key.entry not in debts:
+                if item.new_entry.policy.use_memory and item.key.entry not in owed:
                     kept.setdefault(id(item.ground), []).append(item)
             for alike in kept.values():
                 keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.remote.redis.endpoint import Endpoint
-    from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
+    from alacena.engine.remote.redis.link_hooks import Hooks, LinkSettings
     from alacena.engine.remote.redis.slot_map import Key
     from alacena.engine.remote.redis.wire import Argument, Command, Reply
     from alacena.engine.remote.redis.wire.handshake import Opener

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
-from alacena.engine.remote.redis.hooks import LinkCounters, LinkSettings
+from alacena.engine.remote.redis.link_hooks import LinkCounters, LinkSettings
 from alacena.engine.remote.redis.retrying import persist
 from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff, RetryBudget
 from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual

@@ -17,8 +17,8 @@ from alacena.engine.base.errors import (
     WrongLoopError,
 )
 from alacena.engine.remote.redis.endpoint import Address, ServerAccess
-from alacena.engine.remote.redis.hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.link import Link
+from alacena.engine.remote.redis.link_hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.wire import Connection, WireLimits
 from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alacena.engine.memory.tenant_segment import TenantSegment
 
 
-class Remains:
+class ClearedEntries:
     """Queues and tenants that no read finds any more. Their links go in circles, which no reference count would free.
 
     Attributes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.health import Health
     from alacena.engine.loading.single_flight import SingleFlight
     from alacena.engine.memory import MemoryTier
-    from alacena.engine.reading.common_parts import CommonParts
+    from alacena.engine.reading.reading_parts import ReadingParts
 
 _TURN_S: Final = 0.1
 _TURNS: Final = 10
@@ -27,7 +27,7 @@ _ENTRIES_A_STEP: Final = 250
 _WALK_S: Final = 0.0005
 
 
-class Recorder:
+class SnapshotRecorder:
     """Holds the snapshot that stands, and puts a new one in its place once a second.
 
     Each turn of its timer takes well below a millisecond, however many entries and tenants there are.
@@ -38,7 +38,7 @@ class Recorder:
 
     def __init__(
         self,
-        common: CommonParts,
+        common: ReadingParts,
         memory: MemoryTier,
         flights: SingleFlight,
         health: Health,

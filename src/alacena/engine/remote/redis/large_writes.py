@@ -21,7 +21,7 @@ _LIFE_MS: Final = 60_000
 """How long pieces lie on the server whose sender has gone."""
 
 
-class Uploads:
+class LargeWrites:
     """Sends large entries piece by piece to keys of their own, from which ``store.lua`` takes them in one step.
 
     An entry is changed by that script alone, like a small one, and by a command of the same connection. The pieces of a sender

@@ -23,13 +23,13 @@ _MOST_BUCKETS: Final = 16_384
 _MOST: Final = 65_536
 """Above so many removals, they are owed bucket by bucket instead."""
 _AT_ONCE: Final = 500
-"""Few enough to be answered in time: what was paid stays paid, however large the rest."""
+"""Few enough to be answered in time: what was confirmed stays confirmed, however large the rest."""
 
 
-class Debts:
+class OwedRemovals:
     """Owed removals: names of generations and keys of entries, by the bucket (the hash tag) that they lie in.
 
-    The debts are bounded: many removals of one bucket become the end of the bucket's tenant generation, and many
+    They are bounded: many removals of one bucket become the end of the bucket's tenant generation, and many
     buckets become the end of every tenant generation of the namespace.
 
     Args:
@@ -52,7 +52,7 @@ class Debts:
         return bool(self._count or self._whole or self._everything)
 
     def __contains__(self, name: object) -> bool:
-        """Returns whether a generation or an entry is covered by a debt."""
+        """Returns whether a generation or an entry is covered by an owed removal."""
         if self._everything:
             return True
         text = name.decode() if isinstance(name, bytes) else str(name)
@@ -71,7 +71,7 @@ class Debts:
         return bool(self._everything)
 
     def add(self, name: str) -> str:
-        """Notes that a generation or an entry must go. Returns the debt for it: the same, or one that covers it."""
+        """Notes that a generation or an entry must go. Returns what is owed for it: the same, or what covers it."""
         if self._everything:
             # A serial of its own: the scan that is under way may be past this name's bucket, and must not settle it.
             self._everything = next(self._serial)
@@ -95,10 +95,10 @@ class Debts:
             return ""
         return self._tenant_generation(bucket)
 
-    def payments(self) -> Iterator[tuple[str, Mapping[str, int]]]:
+    def by_bucket(self) -> Iterator[tuple[str, Mapping[str, int]]]:
         """Yields the names to remove: one bucket's names in each step, with the serial numbers to settle them by."""
         for bucket in list(self._whole):
-            # Looked up anew in each step: between two of them the payer awaits, and debts are settled and widened
+            # Looked up anew in each step: between two of them the caller awaits, and removals are settled and widened
             # meanwhile.
             if bucket in self._whole:
                 yield bucket, {self._tenant_generation(bucket): self._whole[bucket]}
@@ -110,7 +110,7 @@ class Debts:
     def command(self, verb: str, bucket: str, names: Mapping[str, int]) -> Command:
         """Returns the one command that removes them: entries with their leases, and the bucket's journal.
 
-        The journal does not name the debts: a reading that remembers it is refused, as if any had ended.
+        The journal does not name the owed removals: a reading that remembers it is refused, as if any had ended.
         """
         keys: dict[str, None] = {}
         for name in names:

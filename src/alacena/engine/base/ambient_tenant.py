@@ -20,7 +20,7 @@ def _ignore(tenant_id: str) -> None:
     """Does nothing: there are no ambient ids."""
 
 
-class Surroundings:
+class AmbientTenant:
     """The keeper of the ambient ids.
 
     Attributes:

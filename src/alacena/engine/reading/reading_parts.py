@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CommonParts:
+class ReadingParts:
     """The parts that all parts of one cache share.
 
     Attributes:

@@ -8,14 +8,14 @@ from weakref import WeakKeyDictionary
 
 from alacena.engine.base.errors import BackendUnavailableError, ServerReplyError
 from alacena.engine.codec import FIXED_BYTES, read_length
-from alacena.engine.remote.redis import uploads
+from alacena.engine.remote.redis import large_writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alacena.engine.base.keys import EntryKey
-    from alacena.engine.remote.redis.debts import Debts
     from alacena.engine.remote.redis.node import Node
+    from alacena.engine.remote.redis.owed_removals import OwedRemovals
     from alacena.engine.remote.redis.wire import Command, Reply
 
     Judge = Callable[[Reply], Any]
@@ -24,18 +24,18 @@ _TRANSFER_S: Final = 2.0
 """How much longer than a small entry a large one may take in all."""
 
 
-class Downloads:
+class LargeReads:
     """Reads large entries piece by piece.
 
     The pieces are of one entry: its header is asked for again beside the last piece, and each store writes another one.
     An entry that was replaced meanwhile is asked for once more, in one piece.
 
     Args:
-        debts: Removals that are owed: such an entry is not read.
+        owed: Removals that are owed: such an entry is not read.
     """
 
-    def __init__(self, debts: Debts) -> None:
-        self._debts = debts
+    def __init__(self, owed: OwedRemovals) -> None:
+        self._owed = owed
         # Servers of a cluster come and go: what is kept for one goes with it.
         self._turns: WeakKeyDictionary[Node, asyncio.Lock] = WeakKeyDictionary()
 
@@ -51,7 +51,7 @@ class Downloads:
         Raises:
             BackendError: The server did not answer in time.
 
-        Cost: 1 round trip for each :data:`~alacena.engine.remote.redis.uploads.PIECE_BYTES`; a small entry has one.
+        Cost: 1 round trip for each :data:`~alacena.engine.remote.redis.large_writes.PIECE_BYTES`; a small entry has one.
         """
         try:
             async with asyncio.timeout(budget_s + _TRANSFER_S):
@@ -62,7 +62,7 @@ class Downloads:
 
     async def _read(self, node: Node, key: EntryKey, judge: Judge, budget_s: float) -> tuple[bool, Any]:
         """Returns whether the entry was judged, and the answer."""
-        download = _Download(key, judge, self._debts)
+        download = _LargeRead(key, judge, self._owed)
         is_judged, answer = await node.exchange(
             key.entry, download.ask(), settle=download.take_first, timeout_s=budget_s
         )
@@ -76,19 +76,19 @@ class Downloads:
         return is_judged, answer
 
 
-class _Download:
+class _LargeRead:
     """One entry on its way.
 
     Attributes:
         is_alike: Whether all pieces so far are of one entry, as far as their lengths and headers tell.
     """
 
-    def __init__(self, key: EntryKey, judge: Judge, debts: Debts) -> None:
+    def __init__(self, key: EntryKey, judge: Judge, owed: OwedRemovals) -> None:
         self.is_alike = True
         self._key = key
         self._judge_bytes = judge
-        self._debts = debts
-        self._size = uploads.PIECE_BYTES
+        self._owed = owed
+        self._size = large_writes.PIECE_BYTES
         self._length = 0
         self._pieces: list[bytes] = []
 
@@ -122,7 +122,7 @@ class _Download:
         return self._judge(b"".join(self._pieces)) if self.is_alike else (False, None)
 
     def _judge(self, data: bytes) -> tuple[bool, Any]:
-        return True, self._judge_bytes(self._debts.readable((self._key,), (data or None,))[0])
+        return True, self._judge_bytes(self._owed.readable((self._key,), (data or None,))[0])
 
 
 def _bytes_of(reply: Reply) -> bytes:

@@ -10,8 +10,8 @@ from alacena.engine.base.errors import BackendError, BackendUnavailableError, Ca
 from alacena.engine.base.keys import escape
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.remote.redis.command_safety import Remedy, is_forbidden, remedy
-from alacena.engine.remote.redis.debts import Debts
 from alacena.engine.remote.redis.journal import Removal, read_ended
+from alacena.engine.remote.redis.owed_removals import OwedRemovals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Servers(Protocol):
         ...
 
 
-class Removals:
+class RemovalSender:
     """Sends removals to the nodes.
 
     Args:
@@ -74,7 +74,7 @@ class Removals:
         connection_log: Tells operators.
 
     Attributes:
-        debts: The owed removals, which bar reads.
+        owed: The owed removals, which bar reads.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Removals:
         self._connection_log = connection_log
         self._verb = "UNLINK"
         self._payment: asyncio.Task[None] | None = None
-        self.debts = Debts(self._namespace)
+        self.owed = OwedRemovals(self._namespace)
 
     async def send(
         self,
@@ -173,7 +173,7 @@ class Removals:
         self, generations: Iterable[Sequence[str]], keys: Iterable[EntryKey], error: BackendError | None = None
     ) -> None:
         """See :meth:`alacena.engine.remote.redis.nodes.Nodes.owe`."""
-        idle = not self.debts
+        idle = not self.owed
         # Memory first, then the bar:
         # 1. A removal was refused. The entry is still on the server.
         # 2. A read here would find it there, alive by every nonce that the server has.
@@ -189,21 +189,21 @@ class Removals:
             # A read that is under way was sent before: it cannot be told alive without its generations.
             for generation in self._coherence.generations(key.generations[:2]):
                 self._coherence.learn(generation, None)
-        if not self.debts:
+        if not self.owed:
             return
         if idle:
-            self._coherence.barred = self.debts
+            self._coherence.barred = self.owed
             self._connection_log.report_owing(str(error) if error else "a newer value could not be stored")
             self._guard_all()
         if self._payment is None or self._payment.done():
             self._payment = self._flights.own(self._make_up())
 
     def guard(self, node: Node) -> None:
-        """Lets a node's shortest way look at the debts, while there are any."""
-        node.fetch = self._fetch if self.debts else self._nodes.shortest_way(node)
+        """Lets a node's shortest way look at the owed removals, while there are any."""
+        node.fetch = self._fetch if self.owed else self._nodes.shortest_way(node)
 
     async def pay_over(self, connection: Connection) -> None:
-        """Pays the debts that a new connection takes; the rest stays owed.
+        """Sends the owed removals that a new connection takes; the rest stays owed.
 
         Raises:
             BackendError: The connection gives no answer.
@@ -212,7 +212,7 @@ class Removals:
         async def ask(_: bytes, command: Command, settle: Callable[[list[Reply]], None]) -> None:
             await connection.exchange((command,), settle=settle, timeout_s=self._timeout_s)
 
-        for bucket, names in self.debts.payments():
+        for bucket, names in self.owed.by_bucket():
             try:
                 await self._pay(ask, bucket, names)
             except ServerReplyError as refusal:
@@ -230,8 +230,8 @@ class Removals:
             self._verb = "DEL" if self._verb == "UNLINK" else "UNLINK"
 
     def _bar(self, name: str) -> None:
-        """Owes one removal; if a wider one covers it from now on, the debts under that one are forgotten too."""
-        covering = self.debts.add(name)
+        """Owes one removal; if a wider one covers it from now on, the removals under that one are forgotten too."""
+        covering = self.owed.add(name)
         if not covering:
             self._coherence.forget_all()
             self._nodes.refresh()
@@ -244,7 +244,7 @@ class Removals:
 
     def _fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> Awaitable[T]:
         """Runs ``Topology.fetch`` while something is owed: covered entries are not there."""
-        if key not in self.debts:
+        if key not in self.owed:
             return self._nodes.topology.fetch(key, settle, timeout_s)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         answer.set_result(settle(None))
@@ -253,25 +253,25 @@ class Removals:
     async def _make_up(self) -> None:
         """Sends owed removals again and again until they are confirmed."""
         pause_s = _RETRY_S
-        while self.debts:
+        while self.owed:
             await asyncio.sleep(pause_s * (0.5 + self._environment.random()))
             pause_s = min(pause_s * 2, _LONGEST_RETRY_S)
             try:
                 await self._pay_all()
-                if self.debts.owes_everything:
+                if self.owed.owes_everything:
                     await self._pay_everything()
             except CacheClosedError:  # There is no connection left, and nobody who could read what is barred.
                 return
 
     async def _pay_all(self) -> None:
-        """Tries to pay the debts, each at its node; one that refuses or keeps silent is asked no more this time."""
+        """Tries to send the owed removals, each to its node; one that refuses or keeps silent is asked no more this time."""
         topology = self._nodes.topology
 
         async def ask(key: bytes, command: Command, settle: Callable[[list[Reply]], None]) -> None:
             await topology.exchange(key, (command,), settle=settle, timeout_s=self._timeout_s)
 
         failed = set()
-        for bucket, names in self.debts.payments():
+        for bucket, names in self.owed.by_bucket():
             try:
                 link = topology.link_for(next(iter(names)))
             except BackendUnavailableError:
@@ -291,16 +291,16 @@ class Removals:
                 raise reply
             # In the parser: paid in a task of its own, a debt that was added between reply and task would be forgiven
             # with it.
-            self.debts.settle(bucket, names)
+            self.owed.settle(bucket, names)
             self._forgive()
 
-        await ask(next(iter(names)).encode(), self.debts.command(self._verb, bucket, names), settle)
+        await ask(next(iter(names)).encode(), self.owed.command(self._verb, bucket, names), settle)
 
     async def _pay_everything(self) -> None:
         """Ends every tenant generation of the namespace: more was owed than is remembered."""
         # The scan takes many round trips. A debt that is added meanwhile may be of a bucket that was scanned already:
         # only what was owed at this serial is settled in the end.
-        serial = self.debts.serial
+        serial = self.owed.serial
         match = ("MATCH", f"{self._namespace}:g:*:t", "COUNT", _SCANNED_AT_ONCE)
         for node in self._nodes.all():
             cursor: Any = b"0"
@@ -313,12 +313,12 @@ class Removals:
                 except BackendError:
                     return
                 is_done = cursor == b"0"
-        self.debts.settle_everything(serial)
+        self.owed.settle_everything(serial)
         self._forgive()
 
     def _forgive(self) -> None:
         """Reads entries again that are not owed any more."""
-        if not self.debts:
+        if not self.owed:
             self._coherence.barred = None
             self._connection_log.report_paid()
             self._guard_all()

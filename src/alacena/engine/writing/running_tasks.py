@@ -64,7 +64,7 @@ class _AtWork:
         return task in self.tasks
 
 
-class OvertakenTasks:
+class RunningTasks:
     """The tasks of this process that a tag's end overtook.
 
     A plain ``set`` does not say when its value was read. A task that was at work when a document ended, and stores a

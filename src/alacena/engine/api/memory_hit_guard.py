@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alacena.engine.memory import MemoryEntry
 
 
-class LoopGuard:
+class MemoryHitGuard:
     """Holds the thread of a cache's event loop for as long as that loop lasts.
 
     In Python 3.11, asking for the running loop takes a system call, which is dearer than the hit itself. A thread costs
@@ -51,7 +51,7 @@ class LoopGuard:
                 watch.aclose().send(None)
 
 
-async def _watch(guard: weakref.ref[LoopGuard]) -> AsyncGenerator[None, None]:
+async def _watch(guard: weakref.ref[MemoryHitGuard]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
@@ -59,7 +59,7 @@ async def _watch(guard: weakref.ref[LoopGuard]) -> AsyncGenerator[None, None]:
             held.thread = None
 
 
-_GUARDS: Final[weakref.WeakSet[LoopGuard]] = weakref.WeakSet()
+_GUARDS: Final[weakref.WeakSet[MemoryHitGuard]] = weakref.WeakSet()
 
 
 def _forget_parents_loops() -> None:

@@ -41,7 +41,7 @@ MAY_CATCH_ANYTHING = {
     "ledger/pending_usage.py": "what is counted in the background must not end with one failure",
     "ledger/relay.py": "an authority may be anybody's code: whatever it raises, usage is carried on",
     "coordination/worker.py": "a handler's fault is the item's fate, not the worker's",
-    "common/context/isolated_generators.py": "a generator is thrown what its consumer throws",
+    "common/context/decorated_generators.py": "a generator is thrown what its consumer throws",
     "integrations/bridge.py": "what a source raises in the calling thread belongs to its load, and to whoever started",
 }
 

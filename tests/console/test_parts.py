@@ -61,7 +61,7 @@ def test_both_languages_say_everything() -> None:
 
 
 FINDERS = (
-    "ops/doctor_checks.py", "ops/check_runner.py", "ops/rights.py", "ops/symptom_checks.py", "ops/reason.py",
+    "ops/doctor_checks.py", "ops/check_runner.py", "ops/rights.py", "ops/symptom_checks.py", "ops/read_explanation.py",
     "engine/remote/redis/guarantees.py",
 )  # fmt: skip
 UNSEEN = (

@@ -13,8 +13,8 @@ from alacena.coordination.limits import Decision, Limits
 from alacena.coordination.lists import Lists
 from alacena.coordination.lock import Lock
 from alacena.coordination.locks import LockBlock, Locks
+from alacena.coordination.push_outcomes import Pushed
 from alacena.coordination.queue import Queue
-from alacena.coordination.queue_push import Pushed
 from alacena.coordination.queues import Queues
 from alacena.coordination.sets import Sets
 from alacena.coordination.worker import Backoff, Worker, WorkerCounts

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from alacena.coordination.item import DeadLetter, Item, QueueStats, stats_from
 from alacena.coordination.item_source import MOST_BYTES, Taken, check_take, give_back, reserve_from
-from alacena.coordination.queue_push import OUTCOMES, Pushed, due_word, item_id, pages
+from alacena.coordination.push_outcomes import OUTCOMES, Pushed, due_word, item_id, pages
 from alacena.engine.base.arguments import exact, list_of, milliseconds
 from alacena.engine.base.errors import ArgumentError, BackendError, DecodeError, OutcomeUnknownError, show, text_of
 from alacena.engine.base.events import ItemRejected
@@ -106,7 +106,7 @@ class Queue:
                 and all its attempts before it; ``"keep"`` leaves it dead.
 
         Returns:
-            The id, which tells in :attr:`~alacena.coordination.queue_push.Pushed.outcome` its outcome.
+            The id, which tells in :attr:`~alacena.coordination.push_outcomes.Pushed.outcome` its outcome.
 
         Raises:
             EncodeError: The value cannot be stored.

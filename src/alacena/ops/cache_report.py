@@ -11,8 +11,8 @@ import msgspec
 from alacena.engine import MISSING, AlacenaError, BackendError, BackendUnavailableError, Scope, ServerReplyError
 from alacena.ops import fleet_report, server_names
 from alacena.ops.output import Cell, CommandResult, Table, count_of, count_processes
-from alacena.ops.reason import reason
-from alacena.ops.server import facts, servers_of
+from alacena.ops.read_explanation import reason
+from alacena.ops.server_questions import facts, servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

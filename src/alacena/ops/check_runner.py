@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from alacena.engine import Cache, Environment, Settings
-    from alacena.ops.server import Server
+    from alacena.ops.server_questions import Server
 
 State = Literal["pass", "warn", "fail", "skip"]
 

@@ -16,14 +16,14 @@ from alacena.ops.check_runner import Check, Finding, State, report_unreached
 from alacena.ops.output import count_processes
 from alacena.ops.queue_report import check_dead
 from alacena.ops.rights import rights
-from alacena.ops.server import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
 from alacena.ops.server_names import objects
+from alacena.ops.server_questions import EMBEDDED, SAFE_POLICY, escape, facts, servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alacena.ops.check_runner import Subject
-    from alacena.ops.server import Server
+    from alacena.ops.server_questions import Server
 
 _PINGS: Final = 15
 _OLDEST: Final = (7, 0)

@@ -11,7 +11,7 @@ from alacena.engine import BackendError
 from alacena.ops import server_names
 from alacena.ops.check_runner import Finding
 from alacena.ops.output import Cell, CommandResult, Table
-from alacena.ops.server import servers_of
+from alacena.ops.server_questions import servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from alacena.engine import ServerReplyError
 from alacena.ops.check_runner import Finding, State
-from alacena.ops.server import NEEDS, escape, is_forbidden
+from alacena.ops.server_questions import NEEDS, escape, is_forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alacena.ops.check_runner import Subject
-    from alacena.ops.server import Server
+    from alacena.ops.server_questions import Server
 
 _LUA: Final = "return redis.call('GET', KEYS[1])"
 _PROBE_MS: Final = 1_000

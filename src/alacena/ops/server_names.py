@@ -9,13 +9,13 @@ from urllib.parse import unquote
 
 from alacena.engine import Scope
 from alacena.engine.base.keys import permission_digest
-from alacena.ops.server import escape, keys_of
+from alacena.ops.server_questions import escape, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from alacena.engine import Cache, Settings
-    from alacena.ops.server import Server
+    from alacena.ops.server_questions import Server
 
 MOST: Final = 100_000
 """How many keys of a server are looked at, unless told otherwise."""

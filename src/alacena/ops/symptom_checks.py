@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from alacena.common.cache.instance_method import instance_method
 from alacena.common.cache.manager import CacheManager
 from alacena.common.cache.metadata import standardize_llama_metadata
+from alacena.common.cache.primitives import instance_method
 from alacena.engine import SYSTEM_TENANT
 from alacena.ops.check_runner import Finding
 from alacena.ops.server_names import entries

@@ -1,1 +1,1 @@
-"""Sources of truth: Postgres, Supabase storage, and the relay of changes between them and the cache."""
+"""Sources of truth: Postgres, Supabase storage, and the table in which token usage is kept for good."""

@@ -184,7 +184,7 @@ def test_bytes_of_somebody_else_are_named(valkey_server, alacena):
 
 
 def test_served_from_memory_in_the_process_that_has_it(redis_server):
-    from alacena.ops.reason import reason
+    from alacena.ops.read_explanation import reason
 
     async def job():
         settings = Settings(redis_url=redis_server.url, redis_budget_s=5.0)

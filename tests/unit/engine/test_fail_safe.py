@@ -9,8 +9,9 @@ from unittest.mock import patch
 import pytest
 
 from alacena.engine import MISSING, UNCHANGED, LoadTimeoutError, Policy
-from alacena.engine.api import assembly, snapshot_recorder
+from alacena.engine.api import snapshot_recorder
 from alacena.engine.loading.source_backoff import _MOST, SourceBackoff
+from alacena.engine.memory import memory_sweeper
 from alacena.testing.doubles import FakeEnvironment
 from tests.unit.engine import scene
 from tests.unit.engine.scene import TENANT, Source
@@ -22,7 +23,7 @@ BOTH = pytest.mark.parametrize("server", [False, True])
 
 def play(scenario, **options):
     """Hours pass here: what a process does ten times a second would be most of the work, so it does it once in ten."""
-    with patch.object(snapshot_recorder, "_TURN_S", 10.0), patch.object(assembly, "_EXPIRY_EVERY_S", 10.0):
+    with patch.object(snapshot_recorder, "_TURN_S", 10.0), patch.object(memory_sweeper, "_EXPIRY_EVERY_S", 10.0):
         scene.play(scenario, **{"staleness_bound_s": 40.0, **options})
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alacena.ops.reason import reason
+from alacena.ops.read_explanation import reason
 from alacena.ops.server_names import NamedObject
 
 ENTRY = {"valid": True, "why": None, "ended": [], "age_s": 5.0, "fresh_for_s": 50.0, "not_found": False}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alacena.ops.fleet_report import ask_others, own_name
-from alacena.ops.reason import reason
+from alacena.ops.read_explanation import reason
 from tests.unit.engine.scene import TENANT, Source, play
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from alacena.ops.reason import Reason
+    from alacena.ops.read_explanation import Reason
     from tests.unit.engine.scene import Stage
 
 WORDS = {"data_type": "note", "resource_id": "n", "tenant_id": TENANT}

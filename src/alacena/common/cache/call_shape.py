@@ -14,7 +14,7 @@ from alacena.engine.base.errors import ArgumentError, InvalidKeyError, show, tex
 from alacena.engine.base.scope import identifier
 from alacena.engine.codec import identity
 from alacena.engine.codec.attributes import is_derived, slots_of
-from alacena.engine.codec.sharing import is_immutable
+from alacena.engine.codec.immutability import is_immutable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

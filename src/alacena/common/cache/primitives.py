@@ -5,15 +5,43 @@ They raise where Redis fails: a pretended success would lose work.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Never, ParamSpec, TypeVar, cast, overload
 
 from alacena.common import runtime
-from alacena.common.cache.instance_method import instance_method
 from alacena.common.cache.primitive_names import compose, split_tenant
 from alacena.common.cache.tenancy import Id, check_data, scope_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class instance_method(Generic[T, P, R]):  # noqa: N801 - used as a decorator
+    """Make a method unreachable on the class: the error there names the remedy.
+
+    Raises:
+        AttributeError: The method is taken from the class (so ``hasattr`` on the class is ``False``).
+    """
+
+    def __init__(self, function: Callable[Concatenate[T, P], R]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    @overload
+    def __get__(self, instance: None, owner: type[T]) -> Never: ...
+    @overload
+    def __get__(self, instance: T, owner: type[T]) -> Callable[P, R]: ...
+    def __get__(self, instance: T | None, owner: type[T]) -> Callable[P, R]:
+        if instance is None:
+            name = self._function.__name__
+            msg = f"{owner.__name__}.{name} is an instance method: write {owner.__name__}.get_instance().{name}(...)"
+            raise AttributeError(msg, name=name, obj=owner)
+        return cast("Callable[P, R]", MethodType(cast("Any", self._function), instance))
 
 
 class Primitives:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
 from alacena.common.context.context import Context
-from alacena.common.context.isolated_generators import async_steps, steps
+from alacena.common.context.decorated_generators import async_steps, steps
 from alacena.common.context.vars import agree_on_tenant, require_tenant
 from alacena.engine.base.arguments import check_callable
 from alacena.engine.base.errors import ArgumentError, MissingTenantError, show

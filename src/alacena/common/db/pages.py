@@ -1,4 +1,4 @@
-"""Every row of a query, though the server gives a page at a time."""
+"""Every row of a query, though the server gives a page at a time; and how large a page is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from alacena.common.db.truncation import PAGE_ROWS
 from alacena.engine.base.arguments import check_callable, exact
 from alacena.engine.base.errors import ArgumentError
+
+PAGE_ROWS: Final = 1_000
+"""How many rows Supabase gives at most for one request, unless the project says otherwise."""
 
 
 async def all_rows(query: Callable[[], Any], *, page_rows: int = PAGE_ROWS) -> list[Any]:

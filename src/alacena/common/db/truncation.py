@@ -1,4 +1,4 @@
-"""The size of a Supabase page, and answers that are one page and not the whole: logged, and not stored."""
+"""Answers of Supabase that are one page and not the whole: logged, and not stored."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
+from alacena.common.db.pages import PAGE_ROWS
 from alacena.engine.loading.load import LOAD
 
 if TYPE_CHECKING:
     import httpx
-
-PAGE_ROWS: Final = 1_000
-"""How many rows Supabase gives at most for one request, unless the project says otherwise."""
 
 _RANGE: Final = re.compile(r"(\d+)-(\d+)/(\d+|\*)")
 _MOST_NAMES: Final = 1_000

@@ -21,6 +21,7 @@ from alacena.engine.coherence.value_store import ValueStore
 from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.loading.source_backoff import SourceBackoff
 from alacena.engine.memory import MemoryBounds, MemoryTier
+from alacena.engine.memory.memory_sweeper import MemorySweeper
 from alacena.engine.reading.batch_reader import BatchReader
 from alacena.engine.reading.filler import Filler
 from alacena.engine.reading.load_runner import LoadRunner
@@ -33,7 +34,6 @@ from alacena.engine.remote.tier_parts import TierParts
 from alacena.engine.writing.writer import Writer
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Coroutine, Sequence
 
     from alacena.engine.base.credentials import CredentialProvider
@@ -50,10 +50,7 @@ if TYPE_CHECKING:
     Closer: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 _CLOSING_S = 5.0
-_EXPIRY_EVERY_S = 0.1
-_EXPIRY_STEP_S = 0.001
-_EXPIRY_STEP = 2_000
-_EXPIRY_BATCH = 50
+_FREED_A_TURN = 2_000
 
 
 @dataclass(slots=True)
@@ -73,7 +70,7 @@ class Parts:
     health: Health
     environment: Environment
     source_backoff: SourceBackoff
-    sweeper: Sweeper
+    sweeper: MemorySweeper
     observation: Observation
     url: str | None
     closers: list[Closer] = field(default_factory=list)
@@ -104,12 +101,12 @@ class Parts:
 
         try:
             # Any instant will do: `clear` has left nothing that could expire, only what it took out.
-            left = self.memory.expire(0.0, _EXPIRY_STEP)
+            left = self.memory.expire(0.0, _FREED_A_TURN)
             while left:
                 await asyncio.sleep(0)
-                left = self.memory.expire(0.0, _EXPIRY_STEP)
+                left = self.memory.expire(0.0, _FREED_A_TURN)
         finally:  # at once, if there is no more time for turns
-            while self.memory.expire(0.0, _EXPIRY_STEP):
+            while self.memory.expire(0.0, _FREED_A_TURN):
                 pass
 
     async def _drain(self, deadline: Deadline) -> None:
@@ -137,34 +134,6 @@ class Parts:
             "memory": self.memory.stats(),
             "background": background,
         }
-
-
-class Sweeper:
-    """Frees the memory of expired entries, for a millisecond in one turn of the loop and on in the next."""
-
-    def __init__(self, memory: MemoryTier, environment: Environment, loop: asyncio.AbstractEventLoop) -> None:
-        self._memory = memory
-        self._environment = environment
-        self._loop = loop
-        self._timer = loop.call_later(_EXPIRY_EVERY_S, self._sweep)
-
-    def _sweep(self) -> None:
-        now = self._environment.now()
-        end, left = now + _EXPIRY_STEP_S, _EXPIRY_STEP
-        pause_s = 0.0
-        # By number too: by a clock that stands still, as in tests, the time is never up.
-        while left and now < end:
-            if self._memory.expire(now, _EXPIRY_BATCH) < _EXPIRY_BATCH:
-                self._memory.compact()
-                pause_s = _EXPIRY_EVERY_S
-                break
-            left -= _EXPIRY_BATCH
-            now = self._environment.now()
-        self._timer = self._loop.call_later(pause_s, self._sweep)
-
-    def stop(self) -> None:
-        """Stops the timer."""
-        self._timer.cancel()
 
 
 async def assemble(
@@ -246,7 +215,7 @@ async def _assemble(
         health=health,
         environment=environment,
         source_backoff=source_backoff,
-        sweeper=Sweeper(memory, environment, asyncio.get_running_loop()),
+        sweeper=MemorySweeper(memory, environment, asyncio.get_running_loop()),
         observation=observation,
         url=url,
         closers=closers,

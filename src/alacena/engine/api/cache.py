@@ -22,7 +22,7 @@ from alacena.engine.base.policy import Policy
 from alacena.engine.base.scope import Scope, identifier, make_scope
 from alacena.engine.base.settings import Settings
 from alacena.engine.loading.load import in_source
-from alacena.engine.reading.load_outcomes import consume
+from alacena.engine.reading.load_futures import consume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

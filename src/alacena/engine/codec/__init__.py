@@ -10,8 +10,9 @@ from alacena.engine.codec.codec import MSGPACK, NOTHING, Codec, Encoded
 from alacena.engine.codec.encryption import Keyring
 from alacena.engine.codec.entry_error import EntryError
 from alacena.engine.codec.envelope import FIXED_BYTES, Envelope, read_length
+from alacena.engine.codec.immutability import is_immutable
 from alacena.engine.codec.registry import Registry, default_registry, register
-from alacena.engine.codec.sharing import is_immutable, size_of
+from alacena.engine.codec.value_size import size_of
 from alacena.engine.codec.values import ValueCodec, decode, encode
 
 __all__ = [

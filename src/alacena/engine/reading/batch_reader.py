@@ -11,7 +11,7 @@ from alacena.engine.base.remote_tier import Found, Lookup
 from alacena.engine.base.ttl import UNSET, TtlOrUnset
 from alacena.engine.loading.load import Request, reads_under_way
 from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, value_of
-from alacena.engine.reading.load_outcomes import cancel_all
+from alacena.engine.reading.load_futures import cancel_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -29,7 +29,7 @@ from alacena.engine.reading.batch_alignment import MOST_AT_ONCE, align
 from alacena.engine.reading.fill_gatherer import FillGatherer
 from alacena.engine.reading.filler import Fill
 from alacena.engine.reading.lease_acquirer import EntryLoad, LeaseAcquirer
-from alacena.engine.reading.load_outcomes import cancel_all, error_of
+from alacena.engine.reading.load_futures import cancel_all, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence

@@ -16,7 +16,7 @@ from alacena.engine.base.events import LookupFinished
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
-from alacena.engine.reading.load_outcomes import consume
+from alacena.engine.reading.load_futures import consume
 from alacena.engine.reading.read_decision import (
     RENEWING,
     STALE,

@@ -16,7 +16,7 @@ from alacena.engine.base.remote_tier import Ended
 from alacena.engine.coherence.store_changes import StoreChanges
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.writing.invalidation_batch import InvalidationBatch
-from alacena.engine.writing.running_tasks import RunningTasks
+from alacena.engine.writing.overtaken_sets import OvertakenSets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -67,7 +67,7 @@ class Writer:
         self._flights = flights
         self._calls = calls
         self._batch: InvalidationBatch | None = None
-        self._running_tasks = RunningTasks(environment)
+        self._overtaken_sets = OvertakenSets(environment)
 
     async def set(
         self,
@@ -91,7 +91,7 @@ class Writer:
             late: list[EntryKey] = []
             # 1. This task reads a document. 2. Another task invalidates it. 3. This task sets what it has made from it.
             # The tier would take step 3: the generations that it knows by then all stand.
-            if self._running_tasks.has_ended:
+            if self._overtaken_sets.has_ended:
                 late = [key for key, made in zip(keys, new_entries, strict=True) if self._is_overtaken(key, made)]
             if late:
                 await self._drop_refused([(key, "generation") for key in late])
@@ -116,7 +116,7 @@ class Writer:
             raise
         if (reads := reads_under_way()) is not None:
             reads.note(key.ident, new_entry.tags)
-        if self._running_tasks.has_ended and self._is_overtaken(key, new_entry):
+        if self._overtaken_sets.has_ended and self._is_overtaken(key, new_entry):
             await self._drop_refused([(key, "generation")])
             return False
         began = self._environment.now()
@@ -132,7 +132,7 @@ class Writer:
         return not fate
 
     def _is_overtaken(self, key: EntryKey, new_entry: NewEntry) -> bool:
-        overtaken = self._running_tasks.has_overtaken
+        overtaken = self._overtaken_sets.has_overtaken
         return overtaken(key.endings) or bool(
             new_entry.tags and overtaken([key.tag_name(tag) for tag in new_entry.tags])
         )
@@ -358,7 +358,7 @@ class Writer:
         self._tell_calls(entries)
         batch = self._batch
         # Before anything is awaited: only tasks that are there now can have read before this call.
-        self._running_tasks.note_end((group[0] for group in groups if len(group) > 1), anew=batch is None, by=by)
+        self._overtaken_sets.note_end((group[0] for group in groups if len(group) > 1), anew=batch is None, by=by)
         if batch is None:
             batch = self._batch = InvalidationBatch()
             batch.add(groups, entries)

@@ -11,7 +11,7 @@ from alacena.engine.remote.local.twins import (
     limit_twins,
     lock_twins,
     queue_twins,
-    roster_twins,
+    ready_tenants_twins,
 )
 from alacena.engine.remote.local.twins.twin_server import TWINS, Twin, TwinServer
 
@@ -26,5 +26,5 @@ __all__ = [
     "limit_twins",
     "lock_twins",
     "queue_twins",
-    "roster_twins",
+    "ready_tenants_twins",
 ]

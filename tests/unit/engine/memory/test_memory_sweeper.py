@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alacena.engine.api.assembly import Sweeper
 from alacena.engine.memory import MemoryBounds, MemoryEntry, MemoryTier
+from alacena.engine.memory.memory_sweeper import MemorySweeper
 from alacena.testing.doubles import FakeEnvironment
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_where_time_passes_a_step_ends_after_a_millisecond_and_the_next_turn_goe
             memory.compact()
 
     slow: Any = Slow()
-    Sweeper(slow, environment, turns)
+    MemorySweeper(slow, environment, turns)
     waits = []
     while memory.entries:
         steps.append(0)
@@ -91,7 +91,7 @@ def test_where_time_passes_a_step_ends_after_a_millisecond_and_the_next_turn_goe
 def test_where_time_stands_still_a_step_ends_after_a_bounded_number(environment, turns) -> None:
     memory = filled(environment, lambda _: 1.0)
     environment.advance(10.0)
-    Sweeper(memory, environment, turns)
+    MemorySweeper(memory, environment, turns)
     turns.turn()
     freed = ENTRIES - len(memory.entries)
     assert 0 < freed <= 2_000
@@ -105,7 +105,7 @@ def test_what_is_left_is_found_in_tables_of_its_own_size_by_those_who_held_them_
     memory = filled(environment, lambda number: math.inf if number % 3_000 == 0 else 1.0)
     slot_of, before = memory.entries.get, memory.entries.__sizeof__()
     environment.advance(10.0)
-    Sweeper(memory, environment, turns)
+    MemorySweeper(memory, environment, turns)
     for _ in range(ENTRIES // 2_000 + 2):
         turns.turn()
     left = range(0, ENTRIES, 3_000)

@@ -1,4 +1,4 @@
-"""Tasks that were at work when a tag ended: the values that they are about to store may have been read before."""
+"""Sets that an invalidation overtakes: the tasks that were at work when a tag ended may be about to store an older value."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _AtWork:
         return task in self.tasks
 
 
-class RunningTasks:
+class OvertakenSets:
     """The tasks of this process that a tag's end overtook.
 
     A plain ``set`` does not say when its value was read. A task that was at work when a document ended, and stores a

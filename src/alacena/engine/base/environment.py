@@ -43,7 +43,4 @@ class SystemEnvironment:
         self.wall: Callable[[], float] = time.time
         # Its own generator: random.seed() in an application would make all its processes renew at the same moment.
         self.random: Callable[[], float] = random.Random().random  # noqa: S311 - jitter, not secrets
-
-    def token(self, size: int) -> bytes:
-        """Returns ``size`` bytes of the operating system's entropy."""
-        return secrets.token_bytes(size)
+        self.token: Callable[[int], bytes] = secrets.token_bytes

@@ -43,4 +43,7 @@ class SystemEnvironment:
         self.wall: Callable[[], float] = time.time
         # Its own generator: random.seed() in an application would make all its processes renew at the same moment.
         self.random: Callable[[], float] = random.Random().random  # noqa: S311 - jitter, not secrets
-        self.token: Callable[[int], bytes] = secrets.token_bytes
+
+    # The function itself: each load asks for several tokens.
+    token = staticmethod(secrets.token_bytes)
+    """Returns so many bytes of the operating system's entropy."""

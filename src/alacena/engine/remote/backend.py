@@ -59,8 +59,6 @@ class Script:
     name: str
     idempotent: bool
 
-    # Not properties: each command asks for both.
-
     @cached_property
     def source(self) -> str:
         """The Lua text."""

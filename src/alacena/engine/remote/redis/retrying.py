@@ -31,22 +31,25 @@ class RetryBudget:
     Args:
         ratio: Tokens that one first attempt brings; one repeat costs one.
         burst: Tokens that can be saved up.
+
+    Attributes:
+        first_attempts: First attempts whose tokens are not counted yet.
+        refused: Repeats that were refused.
     """
 
-    __slots__ = ("_burst", "_ratio", "_tokens", "refused")
+    __slots__ = ("_burst", "_ratio", "_tokens", "first_attempts", "refused")
 
     def __init__(self, ratio: float = 0.1, burst: float = 10.0) -> None:
         self._ratio = ratio
         self._burst = burst
         self._tokens = burst
+        self.first_attempts = 0
         self.refused = 0
-
-    def earn(self) -> None:
-        """Notes that a first attempt was made."""
-        self._tokens = min(self._burst, self._tokens + self._ratio)
 
     def spend(self) -> bool:
         """Returns whether one repeat may be made; it is paid for."""
+        self._tokens = min(self._burst, self._tokens + self._ratio * self.first_attempts)
+        self.first_attempts = 0
         if self._tokens < 1.0:
             self.refused += 1
             return False
@@ -95,7 +98,7 @@ async def persist(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     commands = [command]
-    asked.budget.earn()
+    asked.budget.first_attempts += 1
     attempt = 0
     unknown: OutcomeUnknownError | None = None
     while True:

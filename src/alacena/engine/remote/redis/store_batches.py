@@ -63,9 +63,9 @@ class StoreItem(msgspec.Struct, eq=False, gc=False):
         new_entry: Its value.
         since: The lease or the reading that brought it, if one did.
         token: The lease's.
-        known: The nonces that are known of what it rests on; one object for all that rest on the same.
-        depends: What it is to rest on, if no lease says so.
-        ground: What it rests on, once all of it is known.
+        known: The nonces known so far of its generations; one object for all entries that depend on the same.
+        depends: Its generations, if no lease names them.
+        ground: Its generations with their nonces, once all are known.
         sealed: Its bytes.
     """
 
@@ -81,7 +81,7 @@ class StoreItem(msgspec.Struct, eq=False, gc=False):
 
 
 def ground_of(item: StoreItem) -> Ground:
-    """Returns what an entry rests on, all of which is known."""
+    """Returns the ground of an entry, all of whose nonces are known."""
     key, tags = item.key, item.new_entry.tags
     names = (*key.generations, *map(key.tag_name, tags)) if tags else key.generations
     stamps = list(map(item.known.__getitem__, names))
@@ -109,7 +109,7 @@ def questions(items: Sequence[StoreItem]) -> tuple[Sequence[str], Sequence[Argum
 
     Each is asked whether anything that covers an entry has ended since its reading began.
     """
-    if items[0].token or not any(map(_SINCE_OF, items)):  # A fill rests on its lease.
+    if not any(map(_SINCE_OF, items)):
         return (), ()
     readings: dict[tuple[str, bytes, int, int], int] = {}
     asked: list[Argument] = []

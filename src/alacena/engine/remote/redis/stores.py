@@ -175,7 +175,6 @@ class Stores:
         node = self._nodes.of(items[0].key.entry)
         left = items
         if any(map(_SINCE_OF, items)):
-            # What a reading brought is judged by the nonces with which that began.
             await self._know_all_late(node, items, fates)
             for item in items:
                 if item.since is not None and node.replication_id != item.since.epoch:
@@ -332,10 +331,11 @@ class Stores:
                     wanted.append(places.setdefault(one, len(places) + 1))
 
             generations, nonces = zip(*places, strict=True)
-            journals, asked = questions(items)
+            is_fill = bool(items[0].token)
+            journals, asked = ((), ()) if is_fill else questions(items)
             names += (*generations, *journals, *parts)
             # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
-            latest_ms = 0 if items[0].token else node.within_ms(timeout_s)
+            latest_ms = 0 if is_fill else node.within_ms(timeout_s)
             args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), length, *nonces, *wanted, *asked)
             settle = partial(self._settle, node, items)
             told: Sequence[Fate] = await node.evaluate(STORE, names, args, settle, timeout_s)

@@ -16,7 +16,7 @@ from alacena.engine.remote.redis.endpoint import Address, Endpoint, ServerAccess
 from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.link_hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.wire import WireLimits
-from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff
+from alacena.engine.remote.redis.wire.retry_backoff import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 from tests.integration.wire.proxy import FaultProxy
 from tests.waiting import until

@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import CoroutineType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
@@ -70,7 +71,7 @@ class Plan:
 
     def call(self, function: SourceFunction, request: SourceRequest) -> Any:
         """Calls the function. Returns its result as it is."""
-        given = [getattr(request, name) for name in self.positional]
+        given = map(partial(getattr, request), self.positional)
         if not self.keywords and not self.rest:
             return function(*given)
         keywords = {name: getattr(request, name) for name in self.keywords}
@@ -168,22 +169,6 @@ def _too_many(function: SourceFunction, parameter: str) -> TypeError:
     )
 
 
-def _refuse_query(value: Any, source: object) -> Any:
-    """Returns the result of a source, if it is no query that is still to be executed.
-
-    Args:
-        value: The result of the source.
-        source: The source.
-
-    Raises:
-        TypeError: It is a query of Supabase's that was not executed.
-    """
-    if type(value).__module__.startswith(_QUERIES) and callable(getattr(value, "execute", None)):
-        msg = f"{_name(source)} returned a query that was not executed: write `(await query.execute()).data` in it"
-        raise TypeError(msg)
-    return value
-
-
 def _name(function: object) -> str:
     """Returns the name of a source in messages."""
     return str(getattr(function, "__qualname__", None) or text_of(function, repr))
@@ -224,11 +209,18 @@ def add_cost(*, tokens: int = 0, usd: float | Decimal = 0.0) -> None:
 
 
 async def ask_source(function: SourceFunction, how: Plan, request: SourceRequest) -> Any:
-    """Asks one source: calls it, and awaits its result if that is awaitable. Its exceptions pass untouched."""
+    """Asks one source: calls it, and awaits its result if that is awaitable. Its exceptions pass untouched.
+
+    Raises:
+        TypeError: It returned a query of Supabase's that was not executed.
+    """
     value = how.call(function, request)
     if type(value) is CoroutineType or inspect.isawaitable(value):
         value = await value
         # `async def f(resource_id): return fetch(resource_id)` forgets an await, and gives a coroutine once more.
         if type(value) is CoroutineType:
             value = await value
-    return _refuse_query(value, function)
+    if type(value).__module__.startswith(_QUERIES) and callable(getattr(value, "execute", None)):
+        msg = f"{_name(function)} returned a query that was not executed: write `(await query.execute()).data` in it"
+        raise TypeError(msg)
+    return value

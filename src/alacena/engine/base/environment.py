@@ -44,6 +44,6 @@ class SystemEnvironment:
         # Its own generator: random.seed() in an application would make all its processes renew at the same moment.
         self.random: Callable[[], float] = random.Random().random  # noqa: S311 - jitter, not secrets
 
-    def token(self, size: int) -> bytes:
-        """Returns ``size`` bytes of the operating system's entropy."""
-        return secrets.token_bytes(size)
+    # The function itself: each load asks for several tokens.
+    token = staticmethod(secrets.token_bytes)
+    """Returns so many bytes of the operating system's entropy."""

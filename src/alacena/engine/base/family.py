@@ -34,16 +34,6 @@ class Family:
         self.generations = (f"{namespace}:g:{tag}:t", f"{namespace}:g:{tag}:y:{kind}")
         self.is_told = "~" not in tag and "~" not in kind
 
-    # Made when they are asked for: kept for each tenant, they would take as much as an entry does.
-
-    @property
-    def journal(self) -> str:
-        """The name of the record of tags that ended in this bucket."""
-        return f"{self.namespace}:g:{self.tag}:j"
-
-    def _key(self, letter: str) -> bytes:
-        return f"{self.namespace}:{letter}:{self.tag}:{self.kind}:".encode()
-
     def make_hasher(self) -> Any:
         """Returns a BLAKE2b hasher of 16 bytes that has read ``entry``; a copy of it reads the rest of a key."""
         # It takes half a kilobyte, and without a server nobody asks.

@@ -255,7 +255,8 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     @property
     def journal(self) -> str:
         """The name of the record of tags that ended in this bucket."""
-        return self._family.journal
+        # Made when it is asked for: kept for each tenant, such names would take as much as an entry does.
+        return f"{self._family.namespace}:g:{self._family.tag}:j"
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -494,9 +495,12 @@ class Keys:
         return self._endings(tenant_id, f"k:{self._part(identifier('tag', tag))}")
 
     def _endings(self, tenant_id: str, what: str) -> tuple[tuple[str, str, str], ...]:
-        heads = (self._head(tenant_id, bucket) for bucket in self._each(tenant_id))
-        prefixes = (f"{namespace}:g:{tag}:" for namespace, tag in heads)
-        return tuple((f"{prefix}{what}", f"{prefix}j", f"{prefix}{MANY[1:]}") for prefix in prefixes)
+        groups: list[tuple[str, str, str]] = []
+        for bucket in self._each(tenant_id):
+            namespace, tag = self._head(tenant_id, bucket)
+            prefix = f"{namespace}:g:{tag}:"
+            groups.append((f"{prefix}{what}", f"{prefix}j", f"{prefix}{MANY[1:]}"))
+        return tuple(groups)
 
     def groundwork(
         self, scope: Scope, data_types: Iterable[str], tags: Iterable[str]
@@ -574,4 +578,7 @@ class Keys:
     def _narrowest(self, scope: Scope) -> tuple[str, str] | None:
         """Returns the part of a scope that the fewest entries share."""
         given = dict(self._render_parts(scope))
-        return next(((letter, given[letter]) for letter in _NARROWEST_FIRST if letter in given), None)
+        for letter in _NARROWEST_FIRST:
+            if letter in given:
+                return letter, given[letter]
+        return None

@@ -75,6 +75,7 @@ class LoadReads(msgspec.Struct, eq=False):
 
     Attributes:
         readers: The readers that the entries name: the user and the permissions of each.
+        is_over: Whether the load has ended: later reads of its tasks are not part of its value.
     """
 
     # A struct, because each load makes one: its fields cost a third of what a method that sets them costs.
@@ -82,12 +83,12 @@ class LoadReads(msgspec.Struct, eq=False):
     _idents: dict[Ident, None] = {}
     _tags: dict[str, None] = {}
     _is_many: bool = False
-    _is_over: bool = False
+    is_over: bool = False
     readers: dict[Reader, None] = {}
 
     def note(self, ident: Ident, tags: Iterable[str]) -> None:
         """Notes an entry that the load has in hand, with its tags: it read it, or stored it itself."""
-        if self._is_over:
+        if self.is_over:
             return
         if len(ident) > IDENT_WITHOUT_READER:
             self.readers[ident[IDENT_WITHOUT_READER:]] = None
@@ -112,10 +113,6 @@ class LoadReads(msgspec.Struct, eq=False):
         own = {mark_tag(name) for name in self._key.generations}
         known = dict.fromkeys(tag for ident in self._idents for tag in self._key.lineage(ident))
         return tuple(tag for tag in {**known, **self._tags} if tag not in own)
-
-    def close(self) -> None:
-        """Ends the record with the load: later reads of its tasks are not part of its value."""
-        self._is_over = True
 
 
 def tag_of(generation: Generation) -> str:
@@ -169,8 +166,8 @@ def list_dependencies(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[s
     names = tuple(tags)
     if search is not None:
         names += tuple(map(document_tag, search.found))
-    collection_id = key.ident[5] if len(key.ident) > 3 else None
-    of_collection = key.data_type in ANSWER_TYPES if collection_id is None else key.data_type not in _PARTS
+    data_type, collection_id = key.ident[1], key.ident[5] if len(key.ident) > 3 else None
+    of_collection = data_type in ANSWER_TYPES if collection_id is None else data_type not in _PARTS
     if of_collection and not any(name.startswith("document:") for name in names):
         names = (*names, collection_tag(collection_id))
     return collapse(names) if names else ()

@@ -232,8 +232,9 @@ def make_scope(tenant_id: str | Scope, *within: Any, **parts: Any) -> Scope:
         UsageError: A part stands beside a whole scope, which would be ignored.
     """
     if isinstance(tenant_id, Scope):
-        if any(part is not None for part in (*within, *parts.values())):
-            raise UsageError("a part of the scope stands beside a whole Scope: write it into the Scope")
+        for part in (*within, *parts.values()):
+            if part is not None:
+                raise UsageError("a part of the scope stands beside a whole Scope: write it into the Scope")
         return tenant_id
     if tenant_id is None:
         raise MissingTenantError

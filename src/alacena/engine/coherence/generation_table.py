@@ -156,22 +156,23 @@ class GenerationTable:
             # After `learn`, which clears it.
             generation.untracked_nonce = nonce
 
-    def end(self, name: str) -> None:
-        """Ends a generation: everything under it dies, in one step."""
+    def end(self, *names: str) -> None:
+        """Ends generations: everything under them dies, in one step."""
         # Counted before anything is woken, also for a generation that is not known here:
         # 1. A load without a lease runs; it read the row.
         # 2. The generation ends. A caller that comes now must not join the load: its answer was read before.
         # 3. The load compares this count only. Counted after the wake-up, a waiter could join in between.
-        self._flights.endings += 1
-        self.ends.note(name)
+        self._flights.endings += len(names)
+        self.ends.note(names)
         for call in self.calls:
-            call.names.add(name)
-        generation = self._generations.get(name)
-        if generation is not None:
-            self.learn(generation, None)
-        for watcher in self._dependents.pop(name, ()):
-            if not watcher.done():
-                watcher.set_result(False)
+            call.names.update(names)
+        for name in names:
+            generation = self._generations.get(name)
+            if generation is not None:
+                self.learn(generation, None)
+            for watcher in self._dependents.pop(name, ()):
+                if not watcher.done():
+                    watcher.set_result(False)
 
     def drop(self, entry: bytes, ident: Ident | None = None) -> None:
         """Drops an entry whose key was changed or removed: forgets the copy, closes its flight, wakes its waiters.

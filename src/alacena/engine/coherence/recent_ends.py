@@ -24,12 +24,14 @@ class RecentEnds:
         self._ended: dict[str, float] = {}
         self._before: dict[str, float] = {}
 
-    def note(self, name: str) -> None:
-        """Notes that a generation has ended now."""
-        # Two dicts in turn: the older half is forgotten in one step.
-        if len(self._ended) >= _MOST:
-            self._before, self._ended = self._ended, {}
-        self._ended[name] = self._now()
+    def note(self, names: Iterable[str]) -> None:
+        """Notes that generations have ended now."""
+        now = self._now()
+        for name in names:
+            # Two dicts in turn: the older half is forgotten in one step.
+            if len(self._ended) >= _MOST:
+                self._before, self._ended = self._ended, {}
+            self._ended[name] = now
 
     def age_s(self, names: Iterable[str]) -> float | None:
         """Returns for how long the first of some generations has been over; ``None`` if the end of none was seen."""

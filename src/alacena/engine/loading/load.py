@@ -90,10 +90,15 @@ class LoadContext:
     usd: float = 0.0
     _ttl: TtlOrUnset = UNSET
     _retry_after_s: float | None = None
-    _may_join: Callable[[], bool] | None = None
     around: LoadContext | None = None
 
-    def __init__(self, key: EntryKey, tags: Iterable[str] = (), reads: LoadReads | None = None) -> None:
+    def __init__(
+        self,
+        key: EntryKey,
+        tags: Iterable[str] = (),
+        reads: LoadReads | None = None,
+        may_join: Callable[[], bool] | None = None,
+    ) -> None:
         ident = key.ident
         self.tenant_id: str = ident[0]
         self.data_type: str = ident[1]
@@ -104,6 +109,7 @@ class LoadContext:
                 self.user_id, self.permissions = ident[6:]
         self.tags: list[str] = list(tags)
         self.reads = LoadReads(key) if reads is None else reads
+        self._may_join = may_join
 
     @property
     def is_joinable(self) -> bool:
@@ -112,10 +118,6 @@ class LoadContext:
         A source that brings its value bit by bit asks this before it gives another caller a part of it.
         """
         return self._may_join is not None and self._may_join()
-
-    def join_while(self, may_join: Callable[[], bool]) -> None:
-        """Says the rule by which others may join; the load's own flight does."""
-        self._may_join = may_join
 
     @property
     def ttl(self) -> TtlOrUnset:
@@ -214,7 +216,7 @@ class LoadContext:
 
 
 _UNREAD: Final = LoadReads(cast("EntryKey", None))
-_UNREAD.close()
+_UNREAD.is_over = True
 
 
 def _amount(given: float) -> float:
@@ -432,7 +434,7 @@ class SourceCall(msgspec.Struct, eq=False):
         if context.reads.readers:
             context._heed_reads()
         # A task that the source left behind reads on, and what it reads then is no part of the value.
-        context.reads.close()
+        context.reads.is_over = True
         if context._retry_after_s is not None:
             for carrier in self.carriers:
                 carrier.retry_after_s = context._retry_after_s

@@ -89,9 +89,7 @@ class LoadRunner:
                 whose request names the loader. That gets the entry that is there as ``previous``, and the load ends with
                 its last caller.
         """
-        if loads := self.register(wanted, loader):
-            self.launch(loads, loader)
-        return [one.flight for one in loads]
+        return self.launch(self.register(wanted, loader), loader)
 
     def register(self, wanted: Sequence[tuple[Request, Found | None]], loader: BatchLoader | None) -> list[EntryLoad]:
         """Returns some entries ready to be loaded, whose flights callers join from now on: it must be launched.
@@ -107,11 +105,14 @@ class LoadRunner:
             loads.append(EntryLoad(request, flight, stale, tags))
         return loads
 
-    def launch(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
-        """Runs the load of entries that are registered in a task."""
-        task = self._flights.start([one.flight for one in loads], self._run(loads, loader))
-        if loader is None:
-            loads[0].flight.task = task
+    def launch(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> list[Flight]:
+        """Runs the load of entries that are registered in a task. Returns their flights."""
+        flights = list(map(_FLIGHT_OF, loads))
+        if flights:
+            task = self._flights.start(flights, self._run(loads, loader))
+            if loader is None:
+                flights[0].task = task
+        return flights
 
     async def _run(self, loads: Sequence[EntryLoad], loader: BatchLoader | None) -> None:
         """Runs a load to its end. However it ends, the callers are told and no lease is left."""
@@ -214,8 +215,8 @@ class LoadRunner:
         source: object = loader
         if loader is None:
             source, ask = first.loader, first.loader if loads[0].stale is None else _hand_over(loads[0])
-            context = LoadContext(first.key, first.tags)
-            context.join_while(partial(self._flights.carries, first.key.entry, flights[0]))
+            may_join = partial(self._flights.carries, first.key.entry, flights[0])
+            context = LoadContext(first.key, first.tags, may_join=may_join)
         else:
             ask, context = partial(_ask_for_all, loader, [key.resource_id for key in keys]), LoadContext(first.key)
         call = self._ask(keys, flights, ask, context)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import importlib.resources
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -46,12 +46,7 @@ def read_scripts() -> None:
             _source(file.name.removesuffix(".lua"))
 
 
-@cache
-def _sha(name: str) -> str:
-    return hashlib.sha1(_source(name).encode(), usedforsecurity=False).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Script:
     """An atomic step: ``engine/remote/redis/lua/NAME.lua`` on a server, the twin of the same name in memory.
 
@@ -64,15 +59,15 @@ class Script:
     name: str
     idempotent: bool
 
-    @property
+    @cached_property
     def source(self) -> str:
         """The Lua text."""
         return _source(self.name)
 
-    @property
+    @cached_property
     def sha(self) -> str:
         """The SHA-1 of the text in hexadecimal, by which a server knows the script (``EVALSHA``)."""
-        return _sha(self.name)
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
 class Notification(Protocol):

@@ -31,5 +31,6 @@ class InvalidationBatch:
 
     def add(self, groups: Iterable[Sequence[str]], entries: Iterable[EntryKey]) -> None:
         """Adds generations and entries, each once."""
-        self.groups.update((tuple(group), None) for group in groups)
-        self.entries.update((key.entry, key) for key in entries)
+        self.groups.update(dict.fromkeys(map(tuple, groups)))
+        for key in entries:
+            self.entries[key.entry] = key

@@ -39,10 +39,14 @@ class _AtWork:
         self.tasks: WeakKeyDictionary[asyncio.Task[Any], ref[Any] | None] = WeakKeyDictionary()
         self.others: WeakSet[asyncio.Task[Any]] = WeakSet()
         for task in tasks:
-            if _waits_for_work(task):
+            inner: Any = task.get_coro()
+            while inner is not None and getattr(inner, "cr_code", None) is not _WAITS_FOR_WORK:
+                inner = getattr(inner, "cr_await", None)
+            if inner is not None:
                 self.others.add(task)
             else:
-                self.tasks[task] = _waits_for(task)
+                waiter = getattr(task, "_fut_waiter", None)
+                self.tasks[task] = None if waiter is None else ref(waiter)
 
     def clear(self, knows: asyncio.Task[Any]) -> None:
         """Takes out a task that knows of the end, and those that wait for it."""
@@ -55,7 +59,11 @@ class _AtWork:
         if task in self.tasks or task in self.others or len(self.tasks) > _MANY:
             return task in self.tasks
         # Without those that still wait for the same as then: others may have added tasks to it since.
-        todo = [one for one, waiter in self.tasks.items() if waiter is None or waiter() is not _waiter_of(one)]
+        todo = [
+            one
+            for one, waiter in self.tasks.items()
+            if waiter is None or waiter() is not getattr(one, "_fut_waiter", None)
+        ]
         while todo:
             for child in _children_of(todo.pop()):
                 if isinstance(child, asyncio.Task) and child not in self.tasks and child not in self.others:
@@ -139,40 +147,25 @@ def _with_awaiting(task: asyncio.Task[Any], others: Collection[asyncio.Task[Any]
     known = {task}
     if len(others) > _MANY:  # To look at very many would hold the loop up; then a caller that waits is refused.
         return known
-    rest = [other for other in others if other is not task]
-    while awaiting := [other for other in rest if any(child in known for child in _children_of(other))]:
-        known.update(awaiting)
-        rest = [other for other in rest if other not in known]
+    children = {other: _children_of(other) for other in others if other is not task}
+    while awaiting := [other for other, own in children.items() if not known.isdisjoint(own)]:
+        for other in awaiting:
+            known.add(other)
+            del children[other]
     return known
 
 
-def _children_of(task: asyncio.Task[Any]) -> Iterable[Any]:
-    """Yields the waits of a task: one task, the children of a `gather`, or those that a frame of asyncio holds."""
-    waiter = _waiter_of(task)
-    yield waiter
-    yield from getattr(waiter, "_children", ())
+def _children_of(task: asyncio.Task[Any]) -> list[Any]:
+    """Returns the waits of a task: one task, the children of a `gather`, or those that a frame of asyncio holds."""
+    waiter = getattr(task, "_fut_waiter", None)
+    children = [waiter, *getattr(waiter, "_children", ())]
     inner: Any = task.get_coro()
     while (deeper := getattr(inner, "cr_await", None)) is not None and hasattr(deeper, "cr_frame"):
         inner = deeper
     frame = getattr(inner, "cr_frame", None)
     if frame is not None and frame.f_globals.get("__name__", "").startswith("asyncio."):
         held = frame.f_locals
-        yield held.get("fut")  # `wait_for`
-        yield from held.get("fs") or ()  # `wait`
-        yield from getattr(held.get("self"), "_tasks", ())  # a `TaskGroup`
-
-
-def _waiter_of(task: asyncio.Task[Any]) -> Any:
-    return getattr(task, "_fut_waiter", None)
-
-
-def _waits_for(task: asyncio.Task[Any]) -> ref[Any] | None:
-    waiter = _waiter_of(task)
-    return None if waiter is None else ref(waiter)
-
-
-def _waits_for_work(task: asyncio.Task[Any]) -> bool:
-    inner: Any = task.get_coro()
-    while inner is not None and getattr(inner, "cr_code", None) is not _WAITS_FOR_WORK:
-        inner = getattr(inner, "cr_await", None)
-    return inner is not None
+        children.append(held.get("fut"))  # `wait_for`
+        children += held.get("fs") or ()  # `wait`
+        children += getattr(held.get("self"), "_tasks", ())  # a `TaskGroup`
+    return children

@@ -6,7 +6,7 @@ import pytest
 
 from alacena.engine import MISSING, UNCHANGED, Policy
 from alacena.engine.remote.local.local_tier import _NOTED_TAGS, _Journal
-from alacena.engine.remote.redis.journal import LONGEST_BYTES, RECORD_BYTES, new_name, records, state, tells_of
+from alacena.engine.remote.redis.journal import LONGEST_BYTES, NAME_BYTES, RECORD_BYTES, records, state, tells_of
 from tests.unit.engine.scene import TENANT, play
 
 
@@ -271,7 +271,7 @@ def test_exactly_the_answers_that_used_a_document_are_gone(server, buckets):
 
 
 def test_a_part_of_a_journal_tells_what_ended_and_distrusts_everything_else(environment):
-    name = new_name(environment)
+    name = environment.token(NAME_BYTES)
     remembered = state(name, 80)
     since = records(["a", "b"])
     assert len(since) == 2 * RECORD_BYTES
@@ -280,7 +280,7 @@ def test_a_part_of_a_journal_tells_what_ended_and_distrusts_everything_else(envi
     assert not tells_of(name, since, remembered, ["x", "y"])
     assert not tells_of(name, since, remembered, [])
     assert not tells_of(name, b"", remembered, ["a"])
-    for lost in (b"", name[:4], new_name(environment)):
+    for lost in (b"", name[:4], environment.token(NAME_BYTES)):
         assert tells_of(lost, since, remembered, ["x"])
     assert state(name, 80) != state(name, 88), "each ending makes another state"
 

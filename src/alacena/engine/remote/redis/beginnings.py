@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.remote_tier import Beginning
 from alacena.engine.remote.redis.cache_scripts import BEGIN
-from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
+from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,22 +44,18 @@ class Beginnings:
         epoch = node.replication_id
         generations = [self._coherence.generation(name) for name in names]
         journal = self._coherence.generation(journal_name)
-        mint, mint_name = self._environment.token(8), new_name(self._environment)
+        mint = self._environment.token(NAME_BYTES)
 
         def settle(answering: Node, reply: list[Any]) -> Beginning:
             name, length, now_ms, *nonces = reply
             # In the parser: the pushes about our own writes are right behind this reply. Expected later, they would end
             # what was just learnt.
-            for generation, nonce in zip(generations, nonces, strict=True):
-                self._coherence.learn(generation, nonce)
-                if nonce == mint:
-                    answering.expect(generation.name.encode())
+            answering.learn(generations, nonces, mint)
+            answering.expect_minted((journal,), (name,), mint)
             journal.nonce = noted = state(name, length)
-            if name == mint_name:
-                answering.expect(journal_name.encode())
-            answering.unlearn((*generations, journal))
+            answering.unlearn((journal,))
             stamps = tuple(zip(generations, nonces, strict=True))
             return Beginning(stamps, (journal, noted), length, epoch, now_ms)
 
-        args = (mint, wide, NARROW_LIFE_MS, mint_name)
+        args = (mint, wide, NARROW_LIFE_MS, mint)
         return await node.evaluate(BEGIN, (journal_name, *names), args, settle, self._timeout_s)

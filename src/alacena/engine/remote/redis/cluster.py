@@ -11,10 +11,10 @@ from alacena.engine.base.errors import BackendError, BackendUnavailableError, Se
 from alacena.engine.remote.redis.command_safety import classify, is_lasting
 from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.link_hooks import Hooks, LinkCounters, LinkSettings
-from alacena.engine.remote.redis.retrying import persist
+from alacena.engine.remote.redis.retrying import RetryBudget, persist
 from alacena.engine.remote.redis.slot_map import Redirection, SlotMap, read_slots, slot_of
 from alacena.engine.remote.redis.wire.handshake import Opener, ask_once, open_socket
-from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff, RetryBudget
+from alacena.engine.remote.redis.wire.retry_backoff import RetryBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence

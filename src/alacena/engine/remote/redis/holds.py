@@ -65,8 +65,7 @@ class Holds:
 
     async def _run(self, script: Script, key: EntryKey, resource: Sequence[str], args: Sequence[Argument]) -> None:
         def forget() -> None:
-            for name in resource:
-                self._coherence.end(name)
+            self._coherence.end(*resource)
             self._coherence.drop(key.entry, key.ident)
 
         def settle(_: Node, __: Reply) -> None:

@@ -17,7 +17,6 @@ from alacena.engine.remote.redis.cache_scripts import END_TAGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from alacena.engine.base.environment import Environment
     from alacena.engine.remote.redis.wire import Command
 
 NARROW_LIFE_MS: Final = 7 * 24 * 3600 * 1000
@@ -38,11 +37,6 @@ Removal: TypeAlias = "tuple[bytes, Command, bool]"
 _MANY: Final = "}:" + MANY[1:]
 
 
-def new_name(environment: Environment) -> bytes:
-    """Returns the name with which a new journal begins."""
-    return environment.token(NAME_BYTES)
-
-
 def state(name: bytes, length: int) -> bytes:
     """Returns the state of a journal in this process: another one with each tag that ends, and in each journal."""
     return name + length.to_bytes(4, "big")
@@ -50,7 +44,7 @@ def state(name: bytes, length: int) -> bytes:
 
 def records(tags: Iterable[str]) -> bytes:
     """Records of tags' generations, to append. The same each time, so that a removal which is owed twice is owed once."""
-    return b"".join(_digest(tag) for tag in tags)
+    return b"".join(map(_digest, tags))
 
 
 def endings(groups: Iterable[Sequence[str]]) -> Iterable[Removal]:

@@ -10,11 +10,13 @@ from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import msgspec
+
 from alacena.engine.base.errors import BackendError
 from alacena.engine.base.policy import UNKEPT
 from alacena.engine.base.remote_tier import LEASE_MARK_BYTES, Found, Held, Lease, LeaseRequest
 from alacena.engine.remote.redis.cache_scripts import DISCARD, LEASE, RELEASE, RENEW
-from alacena.engine.remote.redis.journal import NARROW_LIFE_MS, new_name, state
+from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, state
 from alacena.engine.remote.redis.store_batches import MOST_GENERATIONS, MOST_TOGETHER
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class LeaseTimes:
 _NAME_OF: Final = attrgetter("name")
 
 
-class _Terms:
+class _Terms(msgspec.Struct, eq=False):
     """The terms on which the leases of one call are asked for.
 
     Attributes:
@@ -62,14 +64,27 @@ class _Terms:
         length: Its length then.
     """
 
-    __slots__ = ("epoch", "journal", "length", "noted", "token")
+    token: bytes
+    epoch: bytes
+    journal: Generation
+    noted: bytes = b""
+    length: int = 0
 
-    def __init__(self, token: bytes, epoch: bytes, journal: Generation) -> None:
-        self.token = token
-        self.epoch = epoch
-        self.journal = journal
-        self.noted = b""
-        self.length = 0
+
+class _LeaseBatch(msgspec.Struct, eq=False):
+    """Requests for one call: their entries are of one bucket, no entry stands in it twice, and they are not too many.
+
+    Attributes:
+        bucket: The name of the bucket's journal.
+        indexes: Where the requests stand among all.
+        depends: The generations that each depends on.
+        entries: Their entries.
+    """
+
+    bucket: str
+    indexes: list[int] = []
+    depends: list[tuple[Generation, ...]] = []
+    entries: set[bytes] = set()
 
 
 class Leases:
@@ -176,78 +191,74 @@ class Leases:
         timeout_s = self._budget_s * (1 + (len(asked) - 1) / 100)
         if len(batches) == 1:
             try:
-                return await self._ask(asked, batches[0][1], timeout_s)
+                return await self._ask(asked, batches[0], timeout_s)
             except BackendError as error:
                 return [error] * len(asked)
         calls: list[asyncio.Task[Sequence[Permit | BackendError]]] = []
         answers: dict[int, Permit | BackendError] = {}
         try:
-            for indexes, depends in batches:
-                some = [asked[index] for index in indexes]
-                calls.append(asyncio.create_task(self._ask_batch(some, depends, timeout_s)))
+            for batch in batches:
+                some = [asked[index] for index in batch.indexes]
+                calls.append(asyncio.create_task(self._ask_batch(some, batch, timeout_s)))
                 await asyncio.sleep(0)  # It leaves now; the server is at work while the next ones are written.
-            for (indexes, _), call in zip(batches, calls, strict=True):
-                answers.update(zip(indexes, await call, strict=True))
+            for batch, call in zip(batches, calls, strict=True):
+                answers.update(zip(batch.indexes, await call, strict=True))
         finally:
             for call in calls:
                 call.cancel()
         return [answers[index] for index in range(len(asked))]
 
-    def _batches(self, asked: Sequence[LeaseRequest]) -> list[tuple[Sequence[int], Sequence[tuple[Generation, ...]]]]:
-        """Returns batches of requests, each for one call, with the generations that each request depends on.
-
-        The entries of a batch are of one bucket, no entry stands in it twice, and they are not too many.
-        """
-        if len(asked) == 1:
-            return [((0,), (self._depends(asked[0]),))]
-        batches: list[tuple[Sequence[int], Sequence[tuple[Generation, ...]]]] = []
-        open_: dict[str, tuple[list[int], list[tuple[Generation, ...]], set[bytes]]] = {}
+    def _batches(self, asked: Sequence[LeaseRequest]) -> list[_LeaseBatch]:
+        """Returns requests in batches, with the generations that each request depends on."""
+        full: list[_LeaseBatch] = []
+        open_: dict[str, _LeaseBatch] = {}
         last: tuple[str, ...] | None = None
         depends: tuple[Generation, ...] = ()
         journal = ""
         for index, one in enumerate(asked):
             # Entries of one type mostly have the very same names of generations: what they rest on is looked up once.
             if one.tags or one.key.generations is not last:
-                journal, depends = one.key.journal, self._depends(one)
+                journal, depends = one.key.journal, self._coherence.generations(one.key.generations)
+                if one.tags:
+                    depends = (*depends, *self._coherence.intern_tags(one.key, one.tags))
                 last = None if one.tags else one.key.generations
-            indexes, groups, entries = open_.get(journal) or open_.setdefault(journal, ([], [], set()))
-            generations = sum(map(len, groups)) + len(depends) if len(depends) > 2 else 0
-            if len(indexes) >= MOST_TOGETHER or generations > MOST_GENERATIONS or one.key.entry in entries:
-                batches.append((indexes, groups))
-                indexes, groups, entries = open_[journal] = ([], [], set())
-            indexes.append(index)
-            groups.append(depends)
-            entries.add(one.key.entry)
-        batches += [(indexes, groups) for indexes, groups, _ in open_.values()]
-        return batches
-
-    def _depends(self, one: LeaseRequest) -> tuple[Generation, ...]:
-        own = self._coherence.generations(one.key.generations)
-        return (*own, *self._coherence.intern_tags(one.key, one.tags)) if one.tags else own
+            batch = open_.get(journal) or open_.setdefault(journal, _LeaseBatch(journal))
+            generations = sum(map(len, batch.depends)) + len(depends) if len(depends) > 2 else 0
+            if len(batch.indexes) >= MOST_TOGETHER or generations > MOST_GENERATIONS or one.key.entry in batch.entries:
+                full.append(batch)
+                batch = open_[journal] = _LeaseBatch(journal)
+            batch.indexes.append(index)
+            batch.depends.append(depends)
+            batch.entries.add(one.key.entry)
+        return [*full, *open_.values()]
 
     async def _ask_batch(
-        self, asked: Sequence[LeaseRequest], depends: Sequence[tuple[Generation, ...]], timeout_s: float
+        self, asked: Sequence[LeaseRequest], batch: _LeaseBatch, timeout_s: float
     ) -> Sequence[Permit | BackendError]:
         try:
-            return await self._ask(asked, depends, timeout_s)
+            return await self._ask(asked, batch, timeout_s)
         except BackendError as error:
             return [error] * len(asked)
 
-    def _ask(
-        self, asked: Sequence[LeaseRequest], depends: Sequence[tuple[Generation, ...]], timeout_s: float
-    ) -> Awaitable[list[Permit]]:
+    def _ask(self, asked: Sequence[LeaseRequest], batch: _LeaseBatch, timeout_s: float) -> Awaitable[list[Permit]]:
         """Asks for leases in one bucket by one script; the answer takes effect in the parser."""
-        node, bucket = self._nodes.of(asked[0].key.entry), asked[0].key.journal
+        node, depends = self._nodes.of(asked[0].key.entry), batch.depends
         epoch = node.replication_id
         token = self.mark + self._environment.token(16 - LEASE_MARK_BYTES) + epoch
-        terms = _Terms(token, epoch, self._coherence.generation(bucket))
-        mint, mint_name = self._environment.token(8), new_name(self._environment)
+        terms = _Terms(token, epoch, self._coherence.generation(batch.bucket))
+        # One token for all that the script may have to make, the journal too: none is compared with another.
+        mint = self._environment.token(NAME_BYTES)
         generations, wide = _list_generations(depends)
         places = dict(zip(generations, count(1), strict=False))
+        names: list[str | bytes] = [batch.bucket]
+        leases: list[bytes] = []
         wanted: list[int] = []
         before: tuple[int, tuple[Generation, ...]] | None = None
         for one, own in zip(asked, depends, strict=True):
-            rests_on = (len(one.key.generations), own)
+            key, lease = one.key, one.key.lease
+            leases.append(lease)
+            names += (key.entry, lease, key.hold)
+            rests_on = (len(key.generations), own)
             if rests_on == before:
                 wanted.append(0)
             else:
@@ -263,24 +274,20 @@ class Leases:
             # This script is never sent twice: a second run finds its own nonce, writes nothing, and would expect a push.
             for generation, nonce in zip(generations.values(), nonces, strict=True):
                 self._coherence.learn(generation, nonce)
-            answering.expect_minted(list(generations.values()), nonces, mint)
+            learnt = (*generations.values(), terms.journal)
+            answering.expect_minted(learnt, (*nonces, name), mint)
             # Nothing in memory depends on a journal: its nonce may change without a word to memory.
             terms.journal.nonce = terms.noted = state(name, terms.length)
-            answering.expect_minted((terms.journal,), (name,), mint_name)
             said = dict(zip(generations, nonces, strict=True))
             permits = self._judge_all(node, answering, zip(asked, depends, leases, *found, strict=True), terms, said)
             # Last: the leases above carry the nonces as stamps. Forgotten before, they would be stamps of nothing.
-            answering.unlearn((*generations.values(), terms.journal))
+            answering.unlearn(learnt)
             for one, permit in zip(asked, permits, strict=True):
                 one.settled(permit)
             return permits
 
-        leases = [one.key.lease for one in asked]
-        names: list[str | bytes] = [bucket]
-        for one, lease in zip(asked, leases, strict=True):
-            names += (one.key.entry, lease, one.key.hold)
         args: tuple[Argument, ...] = (
-            len(asked), terms.token, self._lease_ms, mint, wide, NARROW_LIFE_MS, mint_name, *wanted,
+            len(asked), terms.token, self._lease_ms, mint, wide, NARROW_LIFE_MS, mint, *wanted,
         )  # fmt: skip
         return node.evaluate(LEASE, (*names, *generations), args, settle, timeout_s)
 
@@ -309,7 +316,7 @@ class Leases:
         journal, token = (terms.journal, terms.noted), terms.token
         for one, own, lease, value, holder, left_ms, holds in answers:
             if own is not last:
-                last, stamps = own, tuple([(g, said[g.name]) for g in own])
+                last, stamps = own, tuple(zip(own, map(said.__getitem__, map(_NAME_OF, own)), strict=True))
             # Most often nothing is there, and the lease is given: what `_judge` would say of it, without the call.
             if value is None and holder.startswith(token):
                 given.append(lease)

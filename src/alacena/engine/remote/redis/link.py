@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from alacena.engine.base.errors import BackendUnavailableError, CacheClosedError, ServerReplyError, WrongLoopError
 from alacena.engine.remote.redis.command_safety import Remedy, is_lasting, remedy
 from alacena.engine.remote.redis.link_hooks import Hooks, LinkCounters, LinkSettings
-from alacena.engine.remote.redis.retrying import persist
+from alacena.engine.remote.redis.retrying import RetryBudget, persist
 from alacena.engine.remote.redis.wire import Connection
 from alacena.engine.remote.redis.wire.handshake import Greeting, Opener, greet, open_socket
-from alacena.engine.remote.redis.wire.retry_limits import RetryBudget
 from alacena.engine.remote.redis.wire.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -146,6 +145,7 @@ class Link:
         settle: Callable[[Reply], T] | None = None,
         timeout_s: float,
         repeatable: bool = False,
+        answered: Callable[[Link], None] | None = None,  # noqa: ARG002 - nobody else can answer
     ) -> Coroutine[Any, Any, Any]:
         """Runs a script by its hash; a server that has forgotten it is given the source along with the repeat.
 
@@ -157,6 +157,7 @@ class Link:
             settle: Given the answer (or the ``ServerReplyError``) inside the parser.
             timeout_s: For all attempts together.
             repeatable: Whether a second execution does no harm.
+            answered: As for `Topology.script`: never called, because nobody else can answer.
 
         Cost: one round trip; two when the script had to be loaded.
         """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from alacena.engine.remote.redis.wire import WireLimits
-from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff
+from alacena.engine.remote.redis.wire.retry_backoff import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 
 if TYPE_CHECKING:

@@ -185,8 +185,7 @@ class RedisTier:
         return self._nodes.guarantee()
 
     def _forget(self, names: Iterable[str], keys: Iterable[EntryKey]) -> None:
-        for name in names:
-            self._coherence.end(name)
+        self._coherence.end(*names)
         for key in keys:
             self._coherence.drop(key.entry, key.ident)
 

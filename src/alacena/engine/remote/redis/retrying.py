@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alacena.engine.base.errors import (
@@ -20,7 +21,40 @@ if TYPE_CHECKING:
     from alacena.engine.base.environment import Environment
     from alacena.engine.remote.redis.link_hooks import LinkCounters, LinkSettings
     from alacena.engine.remote.redis.wire.command import Command, Reply
-    from alacena.engine.remote.redis.wire.retry_limits import RetryBudget
+
+
+class RetryBudget:
+    """A token bucket fed by first attempts: repeats stay a small share of the traffic, in every outage.
+
+    Without it, retries multiply the load on a server that is down because of its load, and keep it down.
+
+    Args:
+        ratio: Tokens that one first attempt brings; one repeat costs one.
+        burst: Tokens that can be saved up.
+
+    Attributes:
+        first_attempts: First attempts whose tokens are not counted yet.
+        refused: Repeats that were refused.
+    """
+
+    __slots__ = ("_burst", "_ratio", "_tokens", "first_attempts", "refused")
+
+    def __init__(self, ratio: float = 0.1, burst: float = 10.0) -> None:
+        self._ratio = ratio
+        self._burst = burst
+        self._tokens = burst
+        self.first_attempts = 0
+        self.refused = 0
+
+    def spend(self) -> bool:
+        """Returns whether one repeat may be made; it is paid for."""
+        self._tokens = min(self._burst, self._tokens + self._ratio * self.first_attempts)
+        self.first_attempts = 0
+        if self._tokens < 1.0:
+            self.refused += 1
+            return False
+        self._tokens -= 1.0
+        return True
 
 
 class Asked(Protocol):
@@ -64,12 +98,12 @@ async def persist(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     commands = [command]
-    asked.budget.earn()
+    asked.budget.first_attempts += 1
     attempt = 0
     unknown: OutcomeUnknownError | None = None
     while True:
         try:
-            return await asked.exchange(commands, settle=_last(settle), timeout_s=deadline - loop.time())
+            return await asked.exchange(commands, settle=partial(_judge, settle), timeout_s=deadline - loop.time())
         except BackendError as error:
             if load is not None and len(commands) == 1 and _remedy(error) is Remedy.LOAD_SCRIPT:
                 commands = [load, command]
@@ -115,18 +149,14 @@ def _not_executed(error: BackendError) -> bool:
     return isinstance(error, BackendUnavailableError) or _remedy(error) in (Remedy.WAIT, Remedy.REDISCOVER)
 
 
-def _last(settle: Callable[[Reply], Any] | None) -> Callable[[list[Reply]], Any]:
+def _judge(settle: Callable[[Reply], Any] | None, replies: list[Reply]) -> Any:
     """Settles by the last answer. An error that waiting or loading mends is raised instead: the asking is not over."""
-
-    def judge(replies: list[Reply]) -> Any:
-        reply = replies[-1]
-        if len(replies) > 1 and isinstance(replies[0], ServerReplyError) and isinstance(reply, ServerReplyError):
-            reply = replies[0]  # Why the script could not be loaded says more than that it is not there.
-        if isinstance(reply, ServerReplyError) and (settle is None or remedy(reply.code) is not Remedy.RAISE):
-            raise reply
-        return reply if settle is None else settle(reply)
-
-    return judge
+    reply = replies[-1]
+    if len(replies) > 1 and isinstance(replies[0], ServerReplyError) and isinstance(reply, ServerReplyError):
+        reply = replies[0]  # Why the script could not be loaded says more than that it is not there.
+    if isinstance(reply, ServerReplyError) and (settle is None or remedy(reply.code) is not Remedy.RAISE):
+        raise reply
+    return reply if settle is None else settle(reply)
 
 
 def _remedy(error: BackendError) -> Remedy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.remote.redis.link import Link
     from alacena.engine.remote.redis.slot_map import Key
@@ -20,11 +20,13 @@ class Standalone:
     Attributes:
         link: The connection to it.
         fetch: `Link.fetch`, without a layer in between.
+        script: `Link.script`, likewise.
     """
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.fetch = link.fetch
+        self.script = link.script
 
     async def open(self, *, timeout_s: float) -> None:
         """Connects. See `Topology.open`."""
@@ -67,18 +69,3 @@ class Standalone:
     ) -> Any:
         """Runs `Link.call`."""
         return await self.link.call(*command, timeout_s=timeout_s, repeatable=repeatable)
-
-    def script(
-        self,
-        sha: str,
-        source: str | bytes,
-        keys: Sequence[Key],
-        args: Sequence[Argument] = (),
-        *,
-        settle: Callable[[Reply], T] | None = None,
-        timeout_s: float,
-        repeatable: bool = False,
-        answered: Callable[[Link], None] | None = None,  # noqa: ARG002
-    ) -> Coroutine[Any, Any, Any]:
-        """Runs `Link.script`."""
-        return self.link.script(sha, source, keys, args, settle=settle, timeout_s=timeout_s, repeatable=repeatable)

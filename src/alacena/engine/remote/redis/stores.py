@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from itertools import repeat
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
@@ -12,16 +15,16 @@ from alacena.engine.remote.redis.large_writes import LargeWrites
 from alacena.engine.remote.redis.store_batches import (
     MOST_GENERATIONS,
     MOST_TOGETHER,
-    Ground,
     StoreItem,
     all_batches,
+    ground_of,
     is_large,
     life_ms,
     questions,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.engine.base.environment import Environment
     from alacena.engine.base.generation import Generation
@@ -32,11 +35,12 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.entries import Entries
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
+    from alacena.engine.remote.redis.store_batches import Ground, Known
 
-_Pick: TypeAlias = "Callable[[Sequence[Any]], Sequence[Any]]"
+_Act: TypeAlias = "Callable[[Sequence[StoreItem], list[Fate]], Awaitable[None]]"
 
-_Known: TypeAlias = "dict[str, tuple[Generation, bytes]]"
-"""Generations with their nonces, by name."""
+_IDENT_OF: Final = attrgetter("ident")
+_SINCE_OF: Final = attrgetter("since")
 
 
 class Stores:
@@ -79,17 +83,24 @@ class Stores:
 
     async def fill_many(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.fill_many`."""
-        # The copies in memory go before the fills are sent:
-        # 1. A fill is sent; its reply is lost.
-        # 2. The server stored it, or did not: nobody here knows.
-        # 3. A copy that had stayed would be served as if it were the server's.
-        for lease in leases:
-            self._coherence.memory.discard(lease.key.ident)
-
-        def fill(slot: _Pick) -> Awaitable[list[Fate]]:
-            return self._fill(slot(leases), slot(new_entries))
-
-        return await self._each_slot([lease.key for lease in leases], fill)
+        items: list[StoreItem] = []
+        taken: dict[Any, Known] = {}
+        for place, (lease, new_entry) in enumerate(zip(leases, new_entries, strict=True)):
+            key = lease.key
+            # The copies in memory go before the fills are sent:
+            # 1. A fill is sent; its reply is lost.
+            # 2. The server stored it, or did not: nobody here knows.
+            # 3. A copy that had stayed would be served as if it were the server's.
+            self._coherence.memory.discard(key.ident)
+            # What the lease vouches for: one object for those that were given alike and depend alike.
+            mark = (lease.stamps, lease.journal, lease.noted, key.generations, new_entry.tags)
+            known = taken.get(mark)
+            if known is None:
+                known = taken[mark] = {}
+                for stamp in lease.stamps:
+                    known[stamp[0].name] = stamp
+            items.append(StoreItem(place, key, new_entry, lease, lease.token, known))
+        return await self._each_slot(items, self._fill)
 
     async def store_many(
         self,
@@ -98,162 +109,121 @@ class Stores:
         beginnings: Sequence[Beginning | None] | None = None,
     ) -> list[Fate]:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.store_many`."""
-        self._coherence.memory.discard_all([key.ident for key in keys])
-        begun = [None] * len(keys) if beginnings is None else beginnings
-
-        def store(slot: _Pick) -> Awaitable[list[Fate]]:
-            return self._store(slot(keys), slot(new_entries), slot(begun))
-
-        fates = await self._each_slot(keys, store)
+        items: list[StoreItem] = []
+        taken: dict[Any, tuple[tuple[Generation, ...], Known]] = {}
+        begun = repeat(None, len(keys)) if beginnings is None else beginnings
+        # Taken down before anything is asked: the values are not newer than this call, and what ends from now on ended
+        # after they were read. Entries that rest on the same, and were read since the same, have the same objects.
+        for place, (key, new_entry, began) in enumerate(zip(keys, new_entries, begun, strict=True)):
+            mark = (key.generations, new_entry.tags, id(began))
+            one = taken.get(mark)
+            if one is None:
+                one = taken[mark] = self._take_down(key, new_entry, began)
+            items.append(StoreItem(place, key, new_entry, began, b"", one[1], one[0]))
+        self._coherence.memory.discard_all(list(map(_IDENT_OF, keys)))
+        fates = await self._each_slot(items, self._store)
         if any(fates):
             for key, fate in zip(keys, fates, strict=True):
                 if isinstance(fate, BackendError):
                     self._nodes.owe((), (key,), fate)
         return fates
 
-    async def _each_slot(self, keys: Sequence[EntryKey], act: Callable[[_Pick], Awaitable[list[Fate]]]) -> list[Fate]:
-        """Acts on entries, those that may share a call together, and returns the outcome of each.
-
-        If a call fails, it failed for all entries that it was for. ``act`` is given a function that picks, of things by
-        entry, those of one slot.
-        """
-        if not keys:
-            return []
-        if not self._nodes.by_slot:
-            try:
-                return await act(lambda all_of_them: all_of_them)
-            except BackendError as error:
-                return [error] * len(keys)
-
-        async def guard(indexes: Sequence[int]) -> list[Fate]:
-            try:
-                return await act(lambda all_of_them: [all_of_them[i] for i in indexes])
-            except BackendError as error:
-                return [error] * len(indexes)
-
-        groups: dict[int, list[int]] = {}
-        for index, key in enumerate(keys):
-            groups.setdefault(self._nodes.group(key.entry), []).append(index)
-        fates: list[Fate] = [""] * len(keys)
-        answers = await asyncio.gather(*map(guard, groups.values()))
-        for indexes, answer in zip(groups.values(), answers, strict=True):
-            for index, fate in zip(indexes, answer, strict=True):
-                fates[index] = fate
-        return fates
-
-    async def _fill(self, leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[Fate]:
-        node = self._nodes.of(leases[0].key.entry)
-        keys, known = [lease.key for lease in leases], _collect_nonces(leases, new_entries)
-        tags = [new_entry.tags for new_entry in new_entries]
-        fates = await self._know_all_late(node, leases, keys, tags, known)
-        for index, lease in enumerate(leases):
-            if fates[index]:
-                self._release(lease)
-            elif node.replication_id != lease.epoch:
-                fates[index] = "replication"
-        tokens = [lease.token for lease in leases]
-        await self._send_rest(node, fates, keys, tokens, known, new_entries, [None] * len(leases))
-        return fates
-
-    async def _store(
-        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning | None]
-    ) -> list[Fate]:
-        node = self._nodes.of(keys[0].entry)
-        # Taken down before anything is asked: the values are not newer than this call, and what ends from now on ended
-        # after they were read.
-        depends, known = self._take_down(keys, new_entries, beginnings)
-        fates: list[Fate] = [""] * len(keys)
-        begun = [index for index, began in enumerate(beginnings) if began is not None]
-        if begun:
-            await self._know_begun(node, fates, begun, keys, new_entries, beginnings, known)
-        left = [index for index, fate in enumerate(fates) if not fate]
-        asked = {id(known[index]): (depends[index], known[index]) for index in left}.values()
-        for wide, lasts_ms in ((True, 0), (False, NARROW_LIFE_MS)):
-            unknown = {
-                generation.name: generation
-                for own, nonces in asked
-                for generation in (own[:2] if wide else own[2:])
-                if generation.name not in nonces
-            }
-            if unknown:
-                minted = await self._mint(node, list(unknown.values()), lasts_ms)
-                for _, nonces in asked:
-                    nonces.update({**minted, **nonces})
-        # Asking for the stamps may have shown that the entries' slot has moved.
-        node = self._nodes.of(keys[0].entry)
-        await self._send_rest(node, fates, keys, [b""] * len(keys), known, new_entries, beginnings)
-        for index in left if any(fates) else ():
-            if fates[index] == "generation":
-                # One of them ended while the value was on its way, or what was known here was not current. The value was
-                # read before either: it is not stored under what is current now.
-                for generation in depends[index]:
-                    self._coherence.learn(generation, None)
-        return fates
-
     def _take_down(
-        self, keys: Sequence[EntryKey], new_entries: Sequence[NewEntry], beginnings: Sequence[Beginning | None]
-    ) -> tuple[list[tuple[Generation, ...]], list[_Known]]:
-        """Returns the generations that each entry is to rest on, and the nonces that are known of them.
-
-        Entries that rest on the same, and were read since the same, have the same objects.
-        """
-        taken: dict[Any, tuple[tuple[Generation, ...], _Known]] = {}
-        depends, known = [], []
-        for key, new_entry, began in zip(keys, new_entries, beginnings, strict=True):
-            mark = (key.generations, new_entry.tags, id(began))
-            one = taken.get(mark)
-            if one is None:
-                own = (*self._coherence.generations(key.generations), *self._coherence.intern_tags(key, new_entry.tags))
-                if began is None:
-                    nonces = {g.name: (g, nonce) for g in own if (nonce := g.nonce) is not None}
-                else:
-                    nonces = {generation.name: (generation, nonce) for generation, nonce in began.stamps}
-                one = taken[mark] = (own, nonces)
-            depends.append(one[0])
-            known.append(one[1])
+        self, key: EntryKey, new_entry: NewEntry, began: Beginning | None
+    ) -> tuple[tuple[Generation, ...], Known]:
+        """Returns the generations that an entry is to rest on, and the nonces that are known of them."""
+        depends, known = self._coherence.generations(key.generations), {}
+        if new_entry.tags:
+            depends = (*depends, *self._coherence.intern_tags(key, new_entry.tags))
+        if began is None:
+            for generation in depends:
+                if (nonce := generation.nonce) is not None:
+                    known[generation.name] = (generation, nonce)
+        else:
+            for stamp in began.stamps:
+                known[stamp[0].name] = stamp
         return depends, known
 
-    async def _know_begun(
-        self,
-        node: Node,
-        fates: list[Fate],
-        begun: Sequence[int],
-        keys: Sequence[EntryKey],
-        new_entries: Sequence[NewEntry],
-        beginnings: Sequence[Beginning | None],
-        known: Sequence[dict[str, tuple[Generation, bytes]]],
-    ) -> None:
-        """Judges the entries that a reading brought by the nonces with which it began."""
-        since = [began for began in beginnings if began is not None]
-        late = await self._know_all_late(
-            node, since, [keys[i] for i in begun], [new_entries[i].tags for i in begun], [known[i] for i in begun]
-        )
-        for index, began, fate in zip(begun, since, late, strict=True):
-            fates[index] = "replication" if node.replication_id != began.epoch else fate
+    async def _each_slot(self, items: Sequence[StoreItem], act: _Act) -> list[Fate]:
+        """Acts on entries, those that may share a call together, and returns the outcome of each.
 
-    async def _know_all_late(
-        self,
-        node: Node,
-        since: Sequence[Lease | Beginning],
-        keys: Sequence[EntryKey],
-        tags: Sequence[Sequence[str]],
-        known: Sequence[dict[str, tuple[Generation, bytes]]],
-    ) -> list[Fate]:
-        """Learns the nonces of all tags that were not named from the beginning; ``generation`` if one may have ended."""
-        fates: list[Fate] = [""] * len(keys)
-        late = {
-            index: names
-            for index, key in enumerate(keys)
-            if tags[index] and (names := [tag for tag in tags[index] if key.tag_name(tag) not in known[index]])
-        }
-        if late:
-            # Those that share what is known name the same tags and were read since the same: one question for all of them.
-            firsts = {id(known[i]): i for i in reversed(late)}
-            asked = (self._know_late(node, since[i], keys[i], late[i], known[i]) for i in firsts.values())
-            stand = dict(zip(firsts, await asyncio.gather(*asked), strict=True))
-            for index in late:
-                fates[index] = "" if stand[id(known[index])] else "generation"
+        If a call fails, it failed for all entries that it was for.
+        """
+        fates: list[Fate] = [""] * len(items)
+        groups: dict[int, list[StoreItem]] = {}
+        if self._nodes.by_slot:
+            for item in items:
+                groups.setdefault(self._nodes.group(item.key.entry), []).append(item)
+        if len(groups) > 1:
+            await asyncio.gather(*[_act_together(act, group, fates) for group in groups.values()])
+        elif items:
+            await _act_together(act, items, fates)
         return fates
+
+    async def _fill(self, items: Sequence[StoreItem], fates: list[Fate]) -> None:
+        node = self._nodes.of(items[0].key.entry)
+        await self._know_all_late(node, items, fates)
+        for item in items:
+            lease = cast("Lease", item.since)
+            if fates[item.place]:
+                self._release(lease)
+            elif node.replication_id != lease.epoch:
+                fates[item.place] = "replication"
+        await self._send_rest(node, items, fates)
+
+    async def _store(self, items: Sequence[StoreItem], fates: list[Fate]) -> None:
+        node = self._nodes.of(items[0].key.entry)
+        left = items
+        if any(map(_SINCE_OF, items)):
+            await self._know_all_late(node, items, fates)
+            for item in items:
+                if item.since is not None and node.replication_id != item.since.epoch:
+                    fates[item.place] = "replication"
+            left = [item for item in items if not fates[item.place]]
+        await self._know_rest(node, left)
+        # Asking for the stamps may have shown that the entries' slot has moved.
+        node = self._nodes.of(items[0].key.entry)
+        await self._send_rest(node, items, fates)
+        for item in left:
+            if fates[item.place] == "generation":
+                # One of them ended while the value was on its way, or what was known here was not current. The value was
+                # read before either: it is not stored under what is current now.
+                for generation in item.depends:
+                    self._coherence.learn(generation, None)
+
+    async def _know_rest(self, node: Node, items: Sequence[StoreItem]) -> None:
+        """Learns the nonces of all generations that entries are to rest on, and that are not known yet."""
+        shared: dict[int, Known] = {}
+        wide: dict[str, Generation] = {}
+        narrow: dict[str, Generation] = {}
+        for item in items:
+            known = item.known
+            if id(known) not in shared:
+                shared[id(known)] = known
+                for place, generation in enumerate(item.depends):
+                    if generation.name not in known:
+                        # The first two are the tenant's and the type's.
+                        (wide if place < 2 else narrow)[generation.name] = generation
+        for unknown, lasts_ms in ((wide, 0), (narrow, NARROW_LIFE_MS)):
+            if unknown:
+                minted = await self._mint(node, list(unknown.values()), lasts_ms)
+                for known in shared.values():
+                    known.update({**minted, **known})
+
+    async def _know_all_late(self, node: Node, items: Sequence[StoreItem], fates: list[Fate]) -> None:
+        """Learns the nonces of all tags that were not named from the beginning; ``generation`` if one may have ended."""
+        late: dict[int, Awaitable[bool]] = {}
+        for item in items:
+            # Those that share what is known name the same tags and were read since the same: one question for all of them.
+            if item.new_entry.tags and item.since is not None and id(item.known) not in late:
+                names = [tag for tag in item.new_entry.tags if item.key.tag_name(tag) not in item.known]
+                if names:
+                    late[id(item.known)] = self._know_late(node, item.since, item.key, names, item.known)
+        if late:
+            stand = dict(zip(late, await asyncio.gather(*late.values()), strict=True))
+            for item in items:
+                if not stand.get(id(item.known), True):
+                    fates[item.place] = "generation"
 
     async def _know_late(
         self,
@@ -261,7 +231,7 @@ class Stores:
         since: Lease | Beginning,
         key: EntryKey,
         late: Sequence[str],
-        known: dict[str, tuple[Generation, bytes]],
+        known: Known,
     ) -> bool:
         """Learns the nonces of tags that were not named from the beginning; ``False`` if one may have ended since then.
 
@@ -281,22 +251,20 @@ class Stores:
         args = (mint, NARROW_LIFE_MS, NAME_BYTES, since.noted)
         return await node.evaluate(LATE, (key.journal, *names), args, settle, self._timeout_s)
 
-    async def _mint(
-        self, node: Node, generations: Sequence[Generation], life_ms: int
-    ) -> dict[str, tuple[Generation, bytes]]:
+    async def _mint(self, node: Node, generations: Sequence[Generation], life_ms: int) -> Known:
         """Reads the nonces of generations, makes those that are missing, and returns them by name.
 
         The nonces are those of the reply, not those of the table: by the time that the caller reads the table, a push
         may have made one unknown again.
         """
-        minted: dict[str, tuple[Generation, bytes]] = {}
+        minted: Known = {}
         for at in range(0, len(generations), MOST_GENERATIONS):
             some = generations[at : at + MOST_GENERATIONS]
             mint = self._environment.token(8)
 
             def settle(
                 answering: Node, reply: list[bytes], some: Sequence[Generation] = some, mint: bytes = mint
-            ) -> dict[str, tuple[Generation, bytes]]:
+            ) -> Known:
                 answering.learn(some, reply, mint)
                 return {g.name: (g, nonce) for g, nonce in zip(some, reply, strict=True)}
 
@@ -304,137 +272,114 @@ class Stores:
             minted |= await node.evaluate(MINT, names, (mint, life_ms), settle, self._timeout_s)
         return minted
 
-    async def _send_rest(
-        self,
-        node: Node,
-        fates: list[Fate],
-        keys: Sequence[EntryKey],
-        tokens: Sequence[bytes],
-        known: Sequence[Mapping[str, tuple[Generation, bytes]]],
-        new_entries: Sequence[NewEntry],
-        beginnings: Sequence[Beginning | None],
-    ) -> None:
+    async def _send_rest(self, node: Node, items: Sequence[StoreItem], fates: list[Fate]) -> None:
         """Stores the entries that are not refused yet, and writes their fates down."""
-        left = [index for index, fate in enumerate(fates) if not fate]
+        left = [item for item in items if not fates[item.place]] if any(fates) else items
         if not left:
             return
         timeout_s = self._timeout_s * (1 + (len(left) - 1) / MOST_TOGETHER)
         seal = self._entries.sealer(node)
         grounds: dict[int, Ground] = {}
 
-        def item(i: int) -> StoreItem:
-            key, new_entry = keys[i], new_entries[i]
-            ground = grounds.get(id(known[i]))
+        def seal_item(item: StoreItem) -> None:
+            ground = grounds.get(id(item.known))
             if ground is None:
-                stamps = [known[i][name] for name in key.generations]
-                tags = [known[i][key.tag_name(tag)] for tag in new_entry.tags]
-                own = tuple([nonce for _, nonce in stamps])
-                ground = grounds[id(known[i])] = Ground(own, b"".join(own), tags, [*stamps, *tags])
-            return StoreItem(key, tokens[i], ground, new_entry, seal(key, ground, new_entry), beginnings[i])
+                ground = grounds[id(item.known)] = ground_of(item)
+            item.ground, item.sealed = ground, seal(item.key, ground, item.new_entry)
 
-        sent: list[asyncio.Task[Sequence[Fate]]] = []
+        sent: list[asyncio.Task[None]] = []
         last: list[StoreItem] = []
         try:
-            async for some in all_batches(left, new_entries, item):
+            async for some in all_batches(left, seal_item):
                 if last:
-                    sent.append(asyncio.create_task(self._send(node, last, timeout_s)))
+                    sent.append(asyncio.create_task(self._send(node, last, fates, timeout_s)))
                     if is_large(last):  # Pieces take longer: a later value of the same entry would overtake them.
                         await asyncio.wait(sent[-1:])
                     else:
                         await asyncio.sleep(0)  # It leaves now; the server is at work while the next ones are sealed.
                 last = some
-            told = await self._send(node, last, timeout_s)
-            before = [fate for task in sent for fate in await task]
+            await self._send(node, last, fates, timeout_s)
+            for task in sent:
+                await task
         finally:  # whoever is cancelled takes along what has not left
             for task in sent:
                 task.cancel()
-        for index, fate in zip(left, (*before, *told), strict=True):
-            fates[index] = fate
 
-    async def _send(self, node: Node, items: Sequence[StoreItem], timeout_s: float) -> Sequence[Fate]:
+    async def _send(self, node: Node, items: Sequence[StoreItem], fates: list[Fate], timeout_s: float) -> None:
         """Stores by one script, and keeps the copies in memory in the step in which the server confirms."""
-        parts: tuple[str, ...] = ()
-        length = 0
-        if is_large(items):
-            try:
-                parts = (await self._large_writes.send(node, items[0].key, items[0].sealed),)
-            except BackendError as error:
-                return [error]
-            length = len(items[0].sealed)
-            self._entries.note_size(items[0].key, length)
-        places: dict[tuple[str, bytes], int] = {}
-        names: list[str | bytes] = []
-        wanted: list[Argument] = []
-        last: Ground | None = None
-        leases = [item.key.lease for item in items]
-        for item, lease in zip(items, leases, strict=True):
-            key, ground = item.key, item.ground
-            names += (key.entry, lease, key.hold)
-            wanted += (item.token, life_ms(item.new_entry), b"" if parts else item.sealed)
-            if ground is last:
-                wanted.append(0)
-                continue
-            last = ground
-            stamps = [(generation.name, nonce) for generation, nonce in ground.stamps]
-            wanted += (len(stamps), *[places.setdefault(one, len(places) + 1) for one in stamps])
-
-        def settle(answering: Node, reply: list[bytes]) -> list[Refusal]:
-            return self._settle(node, answering, items, leases, reply)
-
-        names += [name for name, _ in places]
-        journals, asked = questions(items)
-        names += (*journals, *parts)
-        nonces = [nonce for _, nonce in places]
-        # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
-        latest_ms = 0 if items[0].token else node.within_ms(timeout_s)
-        args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), length, *nonces, *wanted, *asked)
         try:
-            return await node.evaluate(STORE, names, args, settle, timeout_s)
-        except BackendError as error:
-            return [error] * len(items)
+            parts: tuple[str, ...] = ()
+            length = 0
+            if is_large(items):
+                parts = (await self._large_writes.send(node, items[0].key, items[0].sealed),)
+                length = len(items[0].sealed)
+                self._entries.note_size(items[0].key, length)
+            names: list[str | bytes] = []
+            wanted: list[Argument] = []
+            places: dict[tuple[str, bytes], int] = {}
+            last: Ground | None = None
+            for item in items:
+                key, ground = item.key, item.ground
+                names += (key.entry, key.lease, key.hold)
+                wanted += (item.token, life_ms(item.new_entry), b"" if parts else item.sealed)
+                if ground is last:
+                    wanted.append(0)
+                    continue
+                last = ground
+                wanted.append(len(ground.named))
+                for one in ground.named:
+                    wanted.append(places.setdefault(one, len(places) + 1))
 
-    def _settle(
-        self,
-        node: Node,
-        answering: Node,
-        items: Sequence[StoreItem],
-        leases: Sequence[bytes],
-        reply: Sequence[bytes],
-    ) -> list[Refusal]:
-        fates: list[Refusal] = [("" if fate == b"ok" else fate.decode()) for fate in reply]  # type: ignore[misc]
-        taken = [item for item, fate in zip(items, fates, strict=True) if not fate]
-        stored = [item.key for item in taken]
+            generations, nonces = zip(*places, strict=True)
+            is_fill = bool(items[0].token)
+            journals, asked = ((), ()) if is_fill else questions(items)
+            names += (*generations, *journals, *parts)
+            # A fill has its lease; a value without one must not arrive after its caller was told that it failed.
+            latest_ms = 0 if is_fill else node.within_ms(timeout_s)
+            args = (len(items), NARROW_LIFE_MS, latest_ms, len(journals), length, *nonces, *wanted, *asked)
+            settle = partial(self._settle, node, items)
+            told: Sequence[Fate] = await node.evaluate(STORE, names, args, settle, timeout_s)
+        except BackendError as error:
+            told = [error] * len(items)
+        for item, fate in zip(items, told, strict=True):
+            fates[item.place] = fate
+
+    def _settle(self, node: Node, items: Sequence[StoreItem], answering: Node, reply: Sequence[bytes]) -> list[Refusal]:
+        fates: list[Refusal] = []
+        stored: list[EntryKey] = []
+        written: list[bytes] = []
+        kept: dict[int, tuple[Ground, list[EntryKey], list[NewEntry]]] = {}
+        # Without its pushes memory is off, and what comes into it goes when it is switched on.
+        keeps, owed = answering is node and node.tracked, self._owed or ()
+        for item, said in zip(items, reply, strict=True):
+            if said != b"ok":
+                fates.append(said.decode())  # type: ignore[arg-type]
+                continue
+            key, ground = item.key, item.ground
+            fates.append("")
+            stored.append(key)
+            written.append(key.entry)
+            if item.token:  # The script has deleted the lease. `drop_all` says all that its push would.
+                written.append(key.lease)
+            if keeps and item.new_entry.policy.use_memory and key.entry not in owed:
+                alike = kept.get(id(ground)) or kept.setdefault(id(ground), (ground, [], []))
+                alike[1].append(key)
+                alike[2].append(item.new_entry)
         # Where the slot has moved, the push comes from the server that answered; and that one is asked for a copy.
-        answering.expect(*[key.entry for key in stored])
-        # The script has deleted the lease of each fill that it took. `drop_all` says all that its push would.
-        deleted = [lease for item, lease, fate in zip(items, leases, fates, strict=True) if item.token and not fate]
-        answering.expect(*deleted)
+        answering.expect(*written)
         # Before the new copies come: it drops the older ones.
         self._coherence.drop_all(stored)
-        # Without its pushes memory is off, and what comes into it goes when it is switched on.
-        if answering is node and node.tracked:
-            kept: dict[int, list[StoreItem]] = {}
-            owed = self._owed or ()
-            for item in taken:
-                if item.new_entry.policy.use_memory and item.key.entry not in owed:
-                    kept.setdefault(id(item.ground), []).append(item)
-            for alike in kept.values():
-                keys, new_entries = [item.key for item in alike], [item.new_entry for item in alike]
-                self._entries.keep(keys, new_entries, alike[0].ground.stamps)
+        for ground, keys, new_entries in kept.values():
+            self._entries.keep(keys, new_entries, ground.stamps)
         return fates
 
 
-def _collect_nonces(leases: Sequence[Lease], new_entries: Sequence[NewEntry]) -> list[_Known]:
-    """Returns the nonces that each fill's lease vouches for; one object for those that were given alike and depend alike."""
-    taken: dict[Any, _Known] = {}
-    known = []
-    for lease, new_entry in zip(leases, new_entries, strict=True):
-        mark = (lease.stamps, lease.journal, lease.noted, lease.key.generations, new_entry.tags)
-        one = taken.get(mark)
-        if one is None:
-            one = taken[mark] = {generation.name: (generation, nonce) for generation, nonce in lease.stamps}
-        known.append(one)
-    return known
+async def _act_together(act: _Act, items: Sequence[StoreItem], fates: list[Fate]) -> None:
+    try:
+        await act(items, fates)
+    except BackendError as error:
+        for item in items:
+            fates[item.place] = error
 
 
 def _result_of(fates: Sequence[Fate]) -> Refusal:

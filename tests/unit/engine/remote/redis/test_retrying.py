@@ -8,8 +8,8 @@ import pytest
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError, OutcomeUnknownError, ServerReplyError
 from alacena.engine.remote.redis.link_hooks import LinkCounters, LinkSettings
-from alacena.engine.remote.redis.retrying import persist
-from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff, RetryBudget
+from alacena.engine.remote.redis.retrying import RetryBudget, persist
+from alacena.engine.remote.redis.wire.retry_backoff import RetryBackoff
 from tests.unit.coordination.virtual import VirtualEnvironment, run_virtual
 
 if TYPE_CHECKING:

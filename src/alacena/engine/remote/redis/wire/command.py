@@ -27,33 +27,28 @@ pack_unchecked: Callable[[Any], bytes] = hiredis.pack_command
 ``()``."""
 
 
-def pack(command: Command) -> bytes:
-    """Returns one command as bytes of the protocol.
+def pack(commands: Sequence[Command]) -> bytes:
+    """Returns commands as one run of bytes of the protocol, so that nothing can come between them.
 
     Raises:
-        UsageError: The command is empty, or an argument is not text, bytes or a number.
+        UsageError: There is no command, one is empty, or an argument is not text, bytes or a number.
     """
-    if not command:
-        raise refusal(command)
-    try:
-        return pack_unchecked(command)
-    except (TypeError, ValueError) as error:
-        raise refusal(command) from error
-
-
-def pack_all(commands: Sequence[Command]) -> bytes:
-    """Returns several commands as one run of bytes, so that nothing can come between them."""
     if not commands:
         raise UsageError("an exchange needs at least one command, such as [('PING',)]")
-    return b"".join([pack(command) for command in commands])
+    if not all(commands):
+        raise refusal(*commands)
+    try:
+        return b"".join(map(pack_unchecked, commands))
+    except (TypeError, ValueError) as error:
+        raise refusal(*commands) from error
 
 
-def refusal(command: object) -> UsageError:
-    """Returns the error for a command that cannot be sent."""
-    return UsageError(_complaint(command))
+def refusal(*commands: object) -> UsageError:
+    """Returns the error for commands of which one cannot be sent."""
+    return UsageError(next(filter(None, map(_complaint, commands))))
 
 
-def _complaint(command: object) -> str:
+def _complaint(command: object) -> str | None:
     if not isinstance(command, tuple):
         return f"a command is a tuple such as ('GET', 'key'), not {type(command).__name__}"
     if not command:
@@ -62,4 +57,8 @@ def _complaint(command: object) -> str:
         if isinstance(argument, bool) or not isinstance(argument, str | bytes | int | float | memoryview):
             kind = type(argument).__name__
             return f"argument {place} of {command[0]!r} is {kind}: pass str (UTF-8), bytes, int or float"
-    return f"an argument of {command[0]!r} is text that UTF-8 cannot carry: pass bytes"
+    try:
+        pack_unchecked(command)
+    except (TypeError, ValueError):
+        return f"an argument of {command[0]!r} is text that UTF-8 cannot carry: pass bytes"
+    return None

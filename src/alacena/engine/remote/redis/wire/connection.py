@@ -15,7 +15,7 @@ from alacena.engine.base.errors import (
     ServerReplyError,
     WrongLoopError,
 )
-from alacena.engine.remote.redis.wire.command import pack, pack_all, pack_unchecked, refusal
+from alacena.engine.remote.redis.wire.command import pack, pack_unchecked, refusal
 from alacena.engine.remote.redis.wire.incoming import Incoming
 from alacena.engine.remote.redis.wire.pending_replies import (
     PENDING_REPLY_BYTES,
@@ -106,10 +106,9 @@ class Connection(Incoming, asyncio.Protocol):
             WrongLoopError: The connection belongs to another event loop or process.
             UsageError: A command cannot be sent.
         """
-        if settle is None and len(commands) == 1:
-            return self._ask(pack(commands[0]), None, timeout_s)
-        data = pack(commands[0]) if len(commands) == 1 else pack_all(commands)
-        return self._ask(data, Group(len(commands), settle), timeout_s)
+        data = pack(commands)
+        is_plain = settle is None and len(commands) == 1
+        return self._ask(data, None if is_plain else Group(len(commands), settle), timeout_s)
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
         """Sends ``GET`` by the shortest way, and gives its one answer to ``settle``. See `exchange`."""
@@ -131,7 +130,7 @@ class Connection(Incoming, asyncio.Protocol):
         Raises:
             BackendUnavailableError: The connection is closed, or the socket takes no more.
         """
-        data = pack(command)
+        data = pack((command,))
         self._admit()
         # What was asked for earlier in this turn goes first: bytes leave in the order of the calls.
         self._flush()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from alacena.engine.base.errors import BackendError, BackendUnavailableError
 from alacena.engine.remote.redis.wire.handshake import words_of_timeout
-from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff
+from alacena.engine.remote.redis.wire.retry_backoff import RetryBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -20,7 +20,7 @@ from alacena.engine.remote.redis.endpoint import Address, ServerAccess
 from alacena.engine.remote.redis.link import Link
 from alacena.engine.remote.redis.link_hooks import Hooks, LinkSettings
 from alacena.engine.remote.redis.wire import Connection, WireLimits
-from alacena.engine.remote.redis.wire.retry_limits import RetryBackoff
+from alacena.engine.remote.redis.wire.retry_backoff import RetryBackoff
 from alacena.engine.remote.redis.wire.supervisor import Pace
 from tests.unit.engine.remote.redis.wire.virtual import FakeServer, LoopEnvironment, run_virtually, standing
 

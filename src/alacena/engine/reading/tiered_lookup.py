@@ -115,7 +115,9 @@ class TieredLookup:
         If Redis fails: ``None``, and an event.
         """
         # All in one coroutine: each more, and each call, would be paid on every hit on the server.
-        began, found, is_looking, is_answered = self._now(), None, False, False
+        began = self._now()
+        # One by one: from four on, the interpreter makes a tuple of them.
+        found, is_looking, is_answered = None, False, False
         if keep:
             # By `dict`, because for a key that is missing the table's own `get` takes five times as long.
             if _get(self._entries, keys[0].ident) is not None or self._entries.overflow:

@@ -53,6 +53,7 @@ class Nodes:
         topology: The servers; from :meth:`attach` on.
         by_slot: Whether the keys of a command must share a slot.
         owed: The removals that no server has confirmed; these entries must not be read.
+        only: The node that holds every key, once it was asked for; ``None`` in a cluster.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Nodes:
         self.topology: Topology
         self.by_slot = False
         self._nodes: dict[Link, Node] = {}
-        self._only: Node | None = None
+        self.only: Node | None = None
         self._connection_log = ConnectionLog(health or Health(), events)
         self._removals = RemovalSender(self, coherence, flights, environment, settings, self._connection_log)
         self.owed = self._removals.owed
@@ -94,11 +95,11 @@ class Nodes:
 
     def of(self, key: bytes) -> Node:
         """Returns the node that holds a key."""
-        node = self._only
+        node = self.only
         if node is None:
             node = self.at(self.topology.link_for(key))
             if not self.by_slot:
-                self._only = node  # each look asks: two calls less on every hit
+                self.only = node  # each look asks: two calls less on every hit
         return node
 
     def at(self, link: Link) -> Node:

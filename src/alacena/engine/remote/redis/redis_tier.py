@@ -46,6 +46,7 @@ class RedisTier:
         self._entries = Entries(parts)
         # Bound once, for the most used way.
         self._node_of, self._generations, self._judge = nodes.of, coherence.generations, self._entries.judge
+        self._shared = coherence.shared.get
         self._large_types, self._read = self._entries.large_types, LargeReads(nodes.owed).read
         self._environment = environment
         self._budget_s = settings.redis_budget_s
@@ -79,8 +80,8 @@ class RedisTier:
         """See :meth:`alacena.engine.base.remote_tier.RemoteTier.find`."""
         key = keys[0]
         entry = key.entry
-        node = self._node_of(entry)
-        generations = self._generations(key.generations)
+        node = self._nodes.only or self._node_of(entry)
+        generations = self._shared(key.generations) or self._generations(key.generations)
         # A plain entry rests on two generations, and this is asked at each hit; a scoped one rests on more.
         is_open = generations[0].nonce is None or generations[1].nonce is None
         if unknown or len(keys) > 1 or is_open or (len(generations) > 2 and not all(one.nonce for one in generations)):

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WRITE_BUFFER_BYTES = 256 * 1024
+
+_SHORT_KEY = 512
+_GET_HEADS = tuple(b"*2\r\n$3\r\nGET\r\n$%d\r\n" % length for length in range(_SHORT_KEY))
+"""The bytes before the key in a ``GET``, by the key's length."""
+
 _open: WeakSet[Connection] = WeakSet()
 
 
@@ -112,7 +117,10 @@ class Connection(Incoming, asyncio.Protocol):
 
     def fetch(self, key: bytes, settle: Callable[[Reply], T], timeout_s: float) -> asyncio.Future[T]:
         """Sends ``GET`` by the shortest way, and gives its one answer to ``settle``. See `exchange`."""
-        return self._ask(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key), settle, timeout_s)
+        length = len(key)
+        # To format bytes takes three times as long as to join them, and each hit on the server comes by here.
+        head = _GET_HEADS[length] if length < _SHORT_KEY else b"*2\r\n$3\r\nGET\r\n$%d\r\n" % length
+        return self._ask(head + key + b"\r\n", settle, timeout_s)
 
     def call(self, *command: Argument, timeout_s: float) -> asyncio.Future[Any]:
         """Sends one command; the result is its answer. See `exchange`."""

@@ -84,7 +84,7 @@ class GenerationTable:
 
     def generation(self, name: str) -> Generation:
         """Returns the one object for a name in this process."""
-        generation = self._generations.get(name)
+        generation: Generation | None = self._generations[name]
         if generation is None:
             generation = self._generations[name] = Generation(name)
             self._queue(name)

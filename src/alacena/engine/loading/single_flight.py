@@ -18,6 +18,7 @@ import msgspec
 
 from alacena.engine.base.closing import Deadline, finish
 from alacena.engine.base.errors import CacheClosedError, CircularLoadError, LoadCancelledError, UnsharableValueError
+from alacena.engine.base.lineage import UNDER_WAY
 from alacena.engine.loading.load import current_call
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Flight(msgspec.Struct, eq=False):
         """
         loop = asyncio.get_running_loop() if self.task is None else self.task.get_loop()
         waiter: asyncio.Future[Any] = loop.create_future()
-        load = None if behind else current_call()
+        load = None if behind or not UNDER_WAY else current_call()
         self._waiters[waiter] = load
         waiter.add_done_callback(self._drop_waiter)
         # The flight may wait for a place in the tenant's limit that this very load has.
@@ -223,7 +224,8 @@ class SingleFlight:
         Raises:
             CircularLoadError: It would wait for itself. The message names the circle.
         """
-        load = current_call()
+        # No call can be under way where none is in the whole process, which takes less to ask.
+        load = current_call() if UNDER_WAY else None
         if load is not None and (circle := _circle(self, key, load, set())) is not None:
             raise CircularLoadError(_describe_circle(circle))
 

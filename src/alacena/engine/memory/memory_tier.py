@@ -244,7 +244,7 @@ class MemoryTier:
 
     def discard(self, ident: tuple[Any, ...]) -> MemoryEntry | None:
         """Lets one entry go, and returns it; ``None`` if there was none."""
-        entry = self.entries.get(ident)
+        entry: MemoryEntry | None = self.entries[ident]
         if entry is not None:
             self._end(entry)
         return entry

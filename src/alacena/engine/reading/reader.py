@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from alacena.engine.base.errors import UnsharableValueError
 from alacena.engine.base.events import LookupFinished
+from alacena.engine.base.lineage import UNDER_WAY
 from alacena.engine.base.remote_tier import NOT_FOUND, Found, Lookup
 from alacena.engine.loading.load import reads_under_way
 from alacena.engine.loading.single_flight import ClaimLeftError
@@ -206,7 +207,7 @@ class Reader:
 
     def _finish(self, key: EntryKey, lookup: Lookup[Any], started: float) -> Lookup[Any]:
         # By the most specific key that was asked for: whatever ends the entry that answered ends one of its generations.
-        if (reads := reads_under_way()) is not None:
+        if UNDER_WAY and (reads := reads_under_way()) is not None:
             reads.note(key.ident, lookup.tags)
         latency_s = self.report(((key, lookup),), started) if self._is_observed else self._environment.now() - started
         return lookup.within(latency_s)

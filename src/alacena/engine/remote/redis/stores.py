@@ -41,6 +41,7 @@ _Act: TypeAlias = "Callable[[Sequence[StoreItem], list[Fate]], Awaitable[None]]"
 
 _IDENT_OF: Final = attrgetter("ident")
 _SINCE_OF: Final = attrgetter("since")
+_TAGS_OF: Final = attrgetter("new_entry.tags")
 
 
 class Stores:
@@ -162,7 +163,8 @@ class Stores:
 
     async def _fill(self, items: Sequence[StoreItem], fates: list[Fate]) -> None:
         node = self._nodes.of(items[0].key.entry)
-        await self._know_all_late(node, items, fates)
+        if any(map(_TAGS_OF, items)):
+            await self._know_all_late(node, items, fates)
         for item in items:
             lease = cast("Lease", item.since)
             if fates[item.place]:

@@ -187,8 +187,9 @@ class Connection(Incoming, asyncio.Protocol):
         if self._refusal is not None:
             # A new exception for each: one object raised in many tasks would gather the tracebacks of all of them.
             raise type(self._refusal)(*self._refusal.args) from self.error
-        if self.in_flight >= self._limits.in_flight:
-            raise BackendUnavailableError(f"{self.in_flight} exchanges are in flight: nothing more is taken on")
+        in_flight = len(self._waiters) + len(self._unsent)
+        if in_flight >= self._limits.in_flight:
+            raise BackendUnavailableError(f"{in_flight} exchanges are in flight: nothing more is taken on")
         if self._unsent_bytes > self._unsent_limit:
             raise BackendUnavailableError(f"{self._unsent_bytes} bytes wait to be sent: nothing more is taken on")
         self._now = self._time()

@@ -90,7 +90,7 @@ async def measure(server: Server, effort: Effort) -> Result:
         notes.append(f"absent, not installed: {error.name}")
     answers = effort.of(500, 100)
     exact = await _losses(server, answers)
-    with patch("alacena.engine.remote.redis.stores.tells_of", lambda _name, since, *_: bool(since)):
+    with patch("alacena.engine.remote.redis.store_sender.tells_of", lambda _name, since, *_: bool(since)):
         blunt = await _losses(server, answers)
     losses = Table(
         "Answers made during an ingestion",

@@ -45,23 +45,23 @@ def refuse(codec, data):
 
 
 def test_the_short_way_into_many_gives_what_the_long_way_gives_or_nothing():
-    codec, stamps, witness = Codec(compress_over_bytes=60), TAGGED.stamps, b"replica1" + DIGEST
+    codec, stamps, identity = Codec(compress_over_bytes=60), TAGGED.stamps, b"replica1" + DIGEST
     plain = msgspec.structs.replace(PLAIN, stamps=stamps, fresh_until_ms=5, expires_ms=9, cost=7, load_ms=3)
     entry = codec.seal(plain, codec.pack(codec.encode(VALUES[0])), tenant="acme")
     flipped = [bytes(b ^ (at == place) for at, b in enumerate(entry)) for place in range(len(entry))]
     cut = [entry[:length] for length in range(len(entry))]
     others = [s for c in CODECS.values() for s in samples(c)]
     entries = [entry, *flipped, *cut, *others, entry]
-    first, *between, last = codec.glance_all(entries, [witness] * len(entries), b"".join(stamps))
+    first, *between, last = codec.open_all_plain(entries, [identity] * len(entries), b"".join(stamps))
     assert first == last
     assert first[:4] == (5, 9, 7, 3)
     assert codec.decode(entry, first[4]) == VALUES[0]
-    assert codec.glance(entry, witness, b"".join(stamps))[:4] == first[:4]
+    assert codec.open_plain(entry, identity, b"".join(stamps))[:4] == first[:4]
     assert between == [None] * len(between)
-    assert codec.glance_all([entry], [b"replica2" + DIGEST], b"".join(stamps)) == [None]
-    assert codec.glance_all([entry], [witness], b"".join(stamps[:1])) == [None]
-    assert codec.glance_all([entry], [witness], bytes(8 * 17)) == [None]
-    assert CODECS["mac"].glance_all([entry], [witness], b"".join(stamps)) == [None]
+    assert codec.open_all_plain([entry], [b"replica2" + DIGEST], b"".join(stamps)) == [None]
+    assert codec.open_all_plain([entry], [identity], b"".join(stamps[:1])) == [None]
+    assert codec.open_all_plain([entry], [identity], bytes(8 * 17)) == [None]
+    assert CODECS["mac"].open_all_plain([entry], [identity], b"".join(stamps)) == [None]
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)

@@ -266,9 +266,9 @@ SMALL = st.one_of(
     _step("set_add", [b"s"], st.sampled_from([0, 20_500]), st.lists(IDS, min_size=1, max_size=3)),
     _step("limit_window", [b"w"], st.integers(1, 5), st.sampled_from([1_000, 60_000]), st.integers(1, 3), st.just(60)),
     _step("limit_bucket", [b"g"], st.sampled_from([333_333.3333, 1_000_000.0]), st.integers(1, 4), st.integers(1, 5)),
-    _step("roster_announce", ROSTER, IDS, st.sampled_from([0, 1]), st.just(b"ch")),
+    _step("ready_tenants_announce", ROSTER, IDS, st.sampled_from([0, 1]), st.just(b"ch")),
     _step(
-        "roster_announce",
+        "ready_tenants_announce",
         [*ROSTER, b"r:list"],
         IDS,
         st.sampled_from([0, 1]),
@@ -276,8 +276,8 @@ SMALL = st.one_of(
         st.sampled_from([b"o1", b"o2", b"o3"]),
         st.integers(1, 2),
     ),
-    _step("roster_turns", ROSTER, st.integers(1, 3)),
-    _step("roster_park", ROSTER, IDS, st.sampled_from([0, *MARKS]), st.sampled_from([-1, 5_000])),
+    _step("ready_tenants_turns", ROSTER, st.integers(1, 3)),
+    _step("ready_tenants_park", ROSTER, IDS, st.sampled_from([0, *MARKS]), st.sampled_from([-1, 5_000])),
     _step(
         "fleet_publish",
         FLEET,
@@ -340,7 +340,7 @@ def test_every_twin_has_its_script_and_its_place_in_a_history() -> None:
     drawn = {"queue_push", "queue_reserve", "queue_ack", "queue_extend", "queue_nack", "queue_dead", "queue_replay"}
     drawn |= {"queue_discard", "queue_stats", "lock_acquire", "lock_release", "lock_renew", "counter_add", "set_add"}
     drawn |= {"budget_reserve", "budget_settle", "budget_extend", "budget_state", "ledger_record", "limit_window"}
-    drawn |= {"limit_bucket", "roster_announce", "roster_turns", "roster_park", "queue_return"}
+    drawn |= {"limit_bucket", "ready_tenants_announce", "ready_tenants_turns", "ready_tenants_park", "queue_return"}
     drawn |= {"fleet_publish", "fleet_list", "fleet_ask"}
     assert set(TWINS) == drawn
     assert all(Script(name, idempotent=True).source for name in TWINS)

@@ -18,12 +18,12 @@ from alacena.engine.loading.single_flight import SingleFlight
 from alacena.engine.memory import MemoryTier
 from alacena.engine.reading import load_runner as pilot
 from alacena.engine.reading.filler import Filler
-from alacena.engine.remote.redis import journal, stores
+from alacena.engine.remote.redis import journal, store_sender
 from alacena.engine.remote.redis.entries import Entries
 from alacena.engine.remote.redis.node import Node
 from alacena.engine.remote.redis.owed_removals import OwedRemovals
 from alacena.engine.remote.redis.redis_tier import RedisTier
-from alacena.engine.remote.redis.stores import Stores
+from alacena.engine.remote.redis.store_sender import Stores
 from tests.simulator import SimEnvironment, cache_twins, tracking
 from tests.simulator.admission import ServerKeyspace
 
@@ -226,7 +226,7 @@ def _believe_any_name(_: bytes, since: bytes, remembered: bytes, tags: Sequence[
 
 def _tells_of(names_of: Callable[[Sequence[str]], Sequence[str]]) -> AbstractContextManager[Any]:
     """Tags that were named late are compared by other names, or not all of them."""
-    return patch.object(stores, "tells_of", lambda *args: journal.tells_of(*args[:3], names_of(args[3])))
+    return patch.object(store_sender, "tells_of", lambda *args: journal.tells_of(*args[:3], names_of(args[3])))
 
 
 def _late_as_at_the_lease(space: Keyspace, keys: Words, args: Words) -> Any:
@@ -363,7 +363,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "a reading asks no journal": (
         "readings beside blocks",
-        lambda: patch.object(stores, "questions", lambda _: ([], [])),
+        lambda: patch.object(store_sender, "questions", lambda _: ([], [])),
     ),
     "a reading does not ask for its resource": ("readings beside blocks", lambda: _ask_only(":e:")),
     "a reading does not ask for its entry": ("readings beside blocks", lambda: _ask_only(":g:")),
@@ -373,7 +373,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "the journal is not asked": (
         "named late",
-        lambda: patch("alacena.engine.remote.redis.stores.tells_of", lambda *_: False),
+        lambda: patch("alacena.engine.remote.redis.store_sender.tells_of", lambda *_: False),
     ),
     "endings are not written into the journal": ("named late", lambda: _script("end_tags", _endings(noted=False))),
     "a journal that is full is left as it is": (
@@ -382,9 +382,9 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "the first ending after the lease is overlooked": (
         "named late",
-        lambda: patch.object(stores, "tells_of", _overlook_the_first),
+        lambda: patch.object(store_sender, "tells_of", _overlook_the_first),
     ),
-    "the journal is read as it was at the lease": ("named late", lambda: _script("late", _late_as_at_the_lease)),
+    "the journal is read as it was at the lease": ("named late", lambda: _script("late_tags", _late_as_at_the_lease)),
     "late tags are compared by their short names": (
         "named late",
         lambda: _tells_of(lambda names: [name.rpartition(":")[2] for name in names]),
@@ -392,7 +392,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "only the first late tag is compared": ("named late", lambda: _tells_of(lambda names: names[:1])),
     "a journal begun anew is believed": (
         "named late, generations lost",
-        lambda: patch.object(stores, "tells_of", _believe_any_name),
+        lambda: patch.object(store_sender, "tells_of", _believe_any_name),
     ),
     "a nonce is kept where nobody tells of its end": (
         "tracking refused",

@@ -92,7 +92,7 @@ def _now_ms(space: Keyspace) -> int:
 
 
 def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
-    """``mint.lua``."""
+    """``mint_generations.lua``."""
     nonce, life_ms = args
     for key, there in zip(keys, space.execute([b"MGET", *keys]), strict=True):
         if there is None:
@@ -101,7 +101,7 @@ def mint(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 
 def late(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
-    """``late.lua``."""
+    """``late_tags.lua``."""
     nonce, life_ms, name_bytes, since = args
     found = mint(space, keys[1:], [nonce, life_ms])
     name = space.execute([b"GETRANGE", keys[0], b"0", b"%d" % (int(name_bytes) - 1)])
@@ -121,14 +121,14 @@ def end_tags(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 
 def release(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
-    """``release.lua``."""
+    """``lease_release.lua``."""
     if space.execute([b"GET", keys[0]]) == args[0]:
         return space.execute([b"DEL", keys[0]])
     return 0
 
 
 def renew(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
-    """``renew.lua``."""
+    """``lease_renew.lua``."""
     if space.execute([b"GET", keys[0]]) == args[0]:
         space.execute([b"PEXPIRE", keys[0], args[1]])
         space.execute([b"STRLEN", keys[0]])
@@ -197,7 +197,7 @@ def _parts(keys: list[bytes], args: list[bytes]) -> list[bytes]:
 
 
 def piece(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
-    """``piece.lua``."""
+    """``large_piece.lua``."""
     if space.execute([b"STRLEN", keys[0]]) != int(args[1]):
         return 0
     space.execute([b"APPEND", keys[0], args[0]])
@@ -303,7 +303,7 @@ def unhold(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 
 
 def discard(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
-    """``discard.lua``."""
+    """``lease_discard.lua``."""
     if space.execute([b"GET", keys[1]]) == args[0]:
         space.execute([b"UNLINK", keys[1], keys[0]])
         return 1
@@ -328,15 +328,15 @@ def begin(space: Keyspace, keys: list[bytes], args: list[bytes]) -> Any:
 CACHE_TWINS: Mapping[str, Callable[[Keyspace, list[bytes], list[bytes]], Any]] = MappingProxyType(
     {
         "begin": begin,
-        "discard": discard,
+        "lease_discard": discard,
         "end_tags": end_tags,
         "hold": hold,
-        "late": late,
+        "late_tags": late,
         "lease": lease,
-        "mint": mint,
-        "piece": piece,
-        "release": release,
-        "renew": renew,
+        "mint_generations": mint,
+        "large_piece": piece,
+        "lease_release": release,
+        "lease_renew": renew,
         "store": store,
         "unhold": unhold,
     }

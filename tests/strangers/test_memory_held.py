@@ -79,7 +79,7 @@ async def test_of_very_many_tenants_the_counts_are_told_in_sum(open_cache) -> No
         await cache.set("note", "n", number, f"t{number}")
     cache.snapshot()
     for _ in range(20):
-        cache._parts.observation.recorder.renew()
+        cache._parts.process_view.recorder.renew()
     held = cache.stats()["memory"]
     assert len(held) < 100
     assert (None, "note") in held

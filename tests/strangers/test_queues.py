@@ -313,7 +313,7 @@ async def test_a_push_whose_announcement_fails_makes_no_second_job(port: Coordin
     await queue.push("zero")
     for item in await queues.any("jobs").reserve(5):
         await item.ack()
-    gate.away = {"roster_announce"}
+    gate.away = {"ready_tenants_announce"}
     pushed = await queue.push_many(["one", "two"])
     assert [one.outcome for one in pushed] == ["taken", "taken"]
     await queues.close()

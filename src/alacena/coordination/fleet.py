@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from alacena.coordination.background_task_end import ends_a_task, watch_end
 from alacena.coordination.coordination_keys import CoordinationKeys, coordination_key
 from alacena.coordination.lock_states import HeldLock
-from alacena.coordination.task_end import ends_a_task, watch_end
 from alacena.engine.base.arguments import copy_mapping, milliseconds
 from alacena.engine.base.errors import (
     AlacenaError,

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.engine.remote.backend import Argument, Notification
 
-ANNOUNCE: Final = Script("roster_announce", idempotent=True)
-TURNS: Final = Script("roster_turns", idempotent=True)
-PARK: Final = Script("roster_park", idempotent=True)
+ANNOUNCE: Final = Script("ready_tenants_announce", idempotent=True)
+TURNS: Final = Script("ready_tenants_turns", idempotent=True)
+PARK: Final = Script("ready_tenants_park", idempotent=True)
 
 NOBODY: Final = "system"
 """The tenant under which an index is filed."""

@@ -31,7 +31,7 @@ from alacena.engine.base.arguments import check_part, copy_mapping
 from alacena.engine.base.errors import show
 from alacena.engine.base.lineage import documents_in
 from alacena.integrations.requirement import require_extra
-from alacena.integrations.table_changes import documents_changed, tables_below, tables_of, tables_of_session
+from alacena.integrations.sqlalchemy_statements import documents_changed, tables_below, tables_of, tables_of_session
 
 with require_extra("alacena.integrations.sqlalchemy", "sqlalchemy", ("sqlalchemy", "2.0.30", "3")):
     from sqlalchemy import event, inspect, select

@@ -7,8 +7,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.coordination.background_task_end import ends_a_task
 from alacena.coordination.failure_streak import FailureStreak
-from alacena.coordination.task_end import ends_a_task
 from alacena.engine.base.ambient_tenant import outside
 from alacena.engine.base.closing import finish
 from alacena.engine.base.errors import BackendError

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from alacena.coordination.background_task_end import ends_a_task
 from alacena.coordination.coordination_context import pause_s
 from alacena.coordination.failure_streak import FailureStreak
-from alacena.coordination.task_end import ends_a_task
 from alacena.engine.base.errors import BackendError, DecodeError
 from alacena.ledger.delivery import hand_over
 from alacena.ledger.usage import Usage, unpack_usage

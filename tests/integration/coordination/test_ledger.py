@@ -203,7 +203,7 @@ async def test_the_relay_carries_every_record_once_however_commits_and_replies_a
     running = asyncio.create_task(relay.run())
     truth = 0
     for number in range(60):
-        for name in ("ledger_record", "roster_announce", "roster_turns", "roster_park"):
+        for name in ("ledger_record", "ready_tenants_announce", "ready_tenants_turns", "ready_tenants_park"):
             store.lose[name] = number % 3
         store.lose["ZREM"] = number % 2
         book.fail, book.after = number % 2, number % 4 < 2

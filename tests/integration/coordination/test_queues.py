@@ -359,7 +359,14 @@ async def test_workers_over_all_tenants_lose_nothing_when_replies_are_lost(
     workers = [Worker(port, queues.any("q"), handle, concurrency=3) for _ in range(3)]
     running = [asyncio.create_task(worker.run()) for worker in workers]
     for number in range(40):
-        for name in ("queue_push", "queue_reserve", "queue_ack", "roster_turns", "roster_announce", "roster_park"):
+        for name in (
+            "queue_push",
+            "queue_reserve",
+            "queue_ack",
+            "ready_tenants_turns",
+            "ready_tenants_announce",
+            "ready_tenants_park",
+        ):
             store.lose[name] = number % 2
         await queues("q", tenant_id="abc"[number % 3]).push(number)
 

@@ -40,7 +40,7 @@ def test_one_that_is_killed_is_stale_within_seconds_and_forgotten_later() -> Non
     async def scenario(stage: Any) -> None:
         left, killed = stage.caches
         await asyncio.sleep(3)
-        name = killed._parts.observation.fleet.name
+        name = killed._parts.process_view.fleet.name
         stage.processes[1].kill()
 
         async def ages() -> dict[str, tuple[bool, bool]]:
@@ -48,7 +48,7 @@ def test_one_that_is_killed_is_stale_within_seconds_and_forgotten_later() -> Non
 
         await asyncio.sleep(6)
         assert (await ages())[name] == (True, True)
-        assert (await ages())[left._parts.observation.fleet.name] == (False, True)
+        assert (await ages())[left._parts.process_view.fleet.name] == (False, True)
         await asyncio.sleep(10)
         assert (await ages())[name] == (True, False)
         await asyncio.sleep(60)
@@ -63,7 +63,7 @@ def test_one_that_closes_is_gone_at_once() -> None:
         await asyncio.sleep(3)
         assert len(await one.fleet()) == 2
         await stage.processes[1].spawn(two.close())
-        assert names(await one.fleet()) == [one._parts.observation.fleet.name]
+        assert names(await one.fleet()) == [one._parts.process_view.fleet.name]
 
     play(scenario, server=True, processes=2)
 
@@ -77,12 +77,12 @@ def test_what_only_one_process_knows_is_asked_of_it() -> None:
             stage.processes[1].spawn(two.load("note", "m", TENANT, Source("w", takes_s=20).load))
         )
         await asyncio.sleep(3)
-        name = two._parts.observation.fleet.name
+        name = two._parts.process_view.fleet.name
         entry = {"data_type": "note", "resource_id": "n", "tenant_id": TENANT}
         began = stage.now()
         there = await one.ask(name, "explain", entry)
         assert stage.now() - began < 2.5
-        here = await one.ask(one._parts.observation.fleet.name, "explain", entry)
+        here = await one.ask(one._parts.process_view.fleet.name, "explain", entry)
         assert (there["memory"]["alive"], here["memory"]) == (True, None)
         loads = await one.ask(name, "loads")
         assert loads["count"] == 1
@@ -103,7 +103,7 @@ def test_a_tenant_that_a_snapshot_sums_up_is_found_by_asking() -> None:
             await two.set("note", "n", "v", f"t{number}")
             await two.get("note", "n", f"t{number}")
         await asyncio.sleep(3)
-        name, last = two._parts.observation.fleet.name, f"t{MOST_TENANTS + 39}"
+        name, last = two._parts.process_view.fleet.name, f"t{MOST_TENANTS + 39}"
         listed = {row.tenant_id for row in two.snapshot().rows}
         assert last not in listed
         found = await one.ask(name, "tenant", {"tenant_id": last})
@@ -121,7 +121,7 @@ def test_a_question_ends_in_time_and_says_what_is_wrong_with_it() -> None:
     async def scenario(stage: Any) -> None:
         one, two = stage.caches
         await asyncio.sleep(3)
-        name = two._parts.observation.fleet.name
+        name = two._parts.process_view.fleet.name
         with pytest.raises(UsageError, match="explain, loads, snapshot, tenant"):
             await one.ask(name, "password")
         with pytest.raises(UsageError, match="missing 3 required"):
@@ -201,7 +201,7 @@ def test_the_locks_of_one_that_is_killed_are_named_until_they_end() -> None:
 
         await stage.processes[1].spawn(take())
         await asyncio.sleep(3)
-        name = killed._parts.observation.fleet.name
+        name = killed._parts.process_view.fleet.name
         stage.processes[1].kill()
 
         async def found() -> dict[str, str | None]:
@@ -224,14 +224,14 @@ def test_a_lock_that_another_has_by_now_is_not_said_to_be_the_old_ones() -> None
         await lock.release()
         await stage.processes[1].spawn(other.locks.take("long", tenant_id=TENANT))
         # Neither has said anything since: the server is asked for the fence.
-        left._parts.observation.fleet._presence = dataclasses.replace(
-            left._parts.observation.fleet._presence, is_seen=False
+        left._parts.process_view.fleet._presence = dataclasses.replace(
+            left._parts.process_view.fleet._presence, is_seen=False
         )
         (state,) = await left.find_locks()
         assert state.process is None
         await asyncio.sleep(3)
         (state,) = await left.find_locks()
-        assert state.process == other._parts.observation.fleet.name
+        assert state.process == other._parts.process_view.fleet.name
 
     play(scenario, server=True, processes=2)
 
@@ -240,7 +240,7 @@ def test_a_lease_names_its_holder_also_after_it_was_killed() -> None:
     async def scenario(stage: Any) -> None:
         left, killed = stage.caches
         await asyncio.sleep(3)
-        name = killed._parts.observation.fleet.name
+        name = killed._parts.process_view.fleet.name
         stage.processes[1].spawn(killed.load("note", "n", TENANT, Source("v", takes_s=30).load))
         await asyncio.sleep(1)
         stage.processes[1].kill()

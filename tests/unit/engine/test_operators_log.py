@@ -160,7 +160,7 @@ async def test_loads_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_server_that_refuses_to_hear_of_the_fleet_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(stage: Any) -> None:
-        fleet = stage.cache._parts.observation.fleet
+        fleet = stage.cache._parts.process_view.fleet
 
         async def refused(*_: object, **__: object) -> None:
             raise ServerReplyError("NOPERM this user has no permissions to run the 'zadd' command")

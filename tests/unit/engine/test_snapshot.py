@@ -155,7 +155,7 @@ async def test_what_made_room_is_missed_as_evicted() -> None:
             await cache.set("note", f"n{number}", "v" * 100, TENANT)
         for number in range(40):
             await cache.get("note", f"n{number}", TENANT)
-        snapshot = cache._parts.observation.recorder.renew()
+        snapshot = cache._parts.process_view.recorder.renew()
     assert snapshot.total.misses.evicted == snapshot.total.evictions > 5
     assert snapshot.total.reads.none == snapshot.total.misses.total
 
@@ -233,7 +233,7 @@ async def test_stats_tell_what_the_snapshot_tells() -> None:
         await cache.get("note", "x", TENANT)
         for _ in range(5):
             cache.peek((TENANT, "note", "n"))
-        snapshot, stats = cache._parts.observation.recorder.renew(), cache.stats()
+        snapshot, stats = cache._parts.process_view.recorder.renew(), cache.stats()
     assert stats["misses"] == snapshot.total.misses.total == 2
     assert stats["fills"] == snapshot.total.fills == 1
     assert stats["memory"][TENANT, "note"].hits == snapshot.total.reads.memory == 5
@@ -254,7 +254,7 @@ async def test_tokens_are_counted_once_and_by_what_they_are() -> None:
         for _ in range(2):
             await cache.ledger.record(TENANT, 100, model="m", idempotency_key="k1", cost="0.25")
         await cache.ledger.record(TENANT, 40, model="m", idempotency_key="k2", saved=True, cost="0.10")
-        (tokens,) = cache._parts.observation.recorder.renew().tokens
+        (tokens,) = cache._parts.process_view.recorder.renew().tokens
     assert (tokens.tenant_id, tokens.used, tokens.saved, tokens.calls, tokens.saved_calls) == (TENANT, 100, 40, 1, 1)
     assert (tokens.used_micros, tokens.saved_micros) == (250_000, 100_000)
 

@@ -150,7 +150,7 @@ def check_data(value: Any, tenant_id: str) -> Any:
 
 
 def _says_nothing(value: dict[Any, Any]) -> bool:
-    """Returns whether a dict names no tenant, as far as a glance tells: no field that may, and no rows but of scalars."""
+    """Returns whether a dict names no tenant, as far as its fields tell: no field that may, and no rows but of scalars."""
     if not value.keys().isdisjoint(_SPEAKING):
         return False
     for part in value.values():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from alacena.coordination.coordination_context import CoordinationContext, Reports
 from alacena.coordination.element_codec import Elements
 from alacena.engine.api.coordination import Coordination
-from alacena.engine.api.observation import Observation, observe
+from alacena.engine.api.process_view import ProcessView, observe
 from alacena.engine.base.closing import Deadline, take_apart
 from alacena.engine.base.counts import Counts
 from alacena.engine.base.health import Health
@@ -71,7 +71,7 @@ class Parts:
     environment: Environment
     source_backoff: SourceBackoff
     sweeper: MemorySweeper
-    observation: Observation
+    process_view: ProcessView
     url: str | None
     closers: list[Closer] = field(default_factory=list)
 
@@ -85,9 +85,9 @@ class Parts:
         """
         deadline = Deadline(timeout_s)
         self.sweeper.stop()
-        self.observation.recorder.stop()
+        self.process_view.recorder.stop()
         # Taken apart from the end: loads are drained while coordination and the connection still work.
-        own = (self.observation.fleet.close, partial(self.desk.close, deadline), partial(self._drain, deadline))
+        own = (self.process_view.fleet.close, partial(self.desk.close, deadline), partial(self._drain, deadline))
         steps: list[Closer] = [*self.closers, *own]
         try:
             await take_apart(steps, deadline)
@@ -121,7 +121,7 @@ class Parts:
 
     async def explain(self, key: EntryKey, wider: Sequence[EntryKey] = ()) -> dict[str, Any]:
         """Returns the parts' knowledge of one entry, and which of the wider ones are there."""
-        answers = self.observation.process_facts
+        answers = self.process_view.process_facts
         found = {**answers.facts(key), **await self.remote.inspect(key, wider)}
         return {**found, "ended_for_s": answers.find_end_age(found.get("ended_generations", ()))}
 
@@ -216,7 +216,7 @@ async def _assemble(
         environment=environment,
         source_backoff=source_backoff,
         sweeper=MemorySweeper(memory, environment, asyncio.get_running_loop()),
-        observation=observation,
+        process_view=observation,
         url=url,
         closers=closers,
     )

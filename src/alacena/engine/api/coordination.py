@@ -7,6 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from alacena.coordination.background_task_end import ends_a_task, watch_end
 from alacena.coordination.budgets import Budgets
 from alacena.coordination.counters import Counters
 from alacena.coordination.failure_streak import FailureStreak
@@ -16,7 +17,6 @@ from alacena.coordination.lists import Lists
 from alacena.coordination.locks import Locks
 from alacena.coordination.queues import Queues
 from alacena.coordination.sets import Sets
-from alacena.coordination.task_end import ends_a_task, watch_end
 from alacena.engine.base.closing import Deadline, finish, take_apart
 from alacena.engine.base.errors import BackendUnavailableError
 from alacena.ledger.ledger import Ledger

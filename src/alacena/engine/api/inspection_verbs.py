@@ -104,7 +104,7 @@ class InspectionVerbs(ABC):
         parts = self._parts
         if parts is None:
             raise CacheClosedError
-        return parts.observation.recorder.snapshot
+        return parts.process_view.recorder.snapshot
 
     async def fleet(self) -> list[Member]:
         """Returns the processes that share the namespace, those heard last first, each with its last snapshot.
@@ -117,7 +117,7 @@ class InspectionVerbs(ABC):
         Raises:
             BackendError: The server did not answer.
         """
-        return await self._open_parts().observation.fleet.members()
+        return await self._open_parts().process_view.fleet.members()
 
     async def find_locks(self) -> list[LockState]:
         """Returns the locks of the namespace that are held, each with the process that holds it.
@@ -132,7 +132,7 @@ class InspectionVerbs(ABC):
             BackendError: The server did not answer.
         """
         parts = self._open_parts()
-        held = await parts.observation.fleet.find_locks()
+        held = await parts.process_view.fleet.find_locks()
         # By the fence, too: a process may still name a lock that another one has by now.
         holders = {(lock.key, lock.fence): process for process, locks in held.items() for lock in locks}
         keys = list(dict.fromkeys(key for key, _ in holders))
@@ -172,7 +172,7 @@ class InspectionVerbs(ABC):
         Cost: 1 round trip, and 10 a second until the answer is there.
         Cancellation: the question may be answered, and the answer is not read.
         """
-        return await self._open_parts().observation.fleet.ask(
+        return await self._open_parts().process_view.fleet.ask(
             process, question, deadline_s, {} if words is None else words
         )
 

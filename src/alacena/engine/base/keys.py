@@ -36,7 +36,7 @@ from zlib import crc32
 import msgspec
 
 from alacena.engine.base.errors import InvalidKeyError
-from alacena.engine.base.family import Family
+from alacena.engine.base.key_prefix import KeyPrefix
 from alacena.engine.base.scope import Scope, identifier, make_scope, several, tenant_text
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     """
 
     ident: Ident
-    _family: Family
+    _prefix: KeyPrefix
     entry: bytes
     generations: tuple[str, ...]
     _name: bytes
@@ -232,7 +232,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
     def wire_key(self) -> bytes:
         """The entry's key, if :meth:`Keys.ident_of` cannot tell its ident from it; else nothing."""
         qualifiers = self._qualifiers
-        is_told = self._family.is_told and b"~" not in self._name
+        is_told = self._prefix.is_told and b"~" not in self._name
         if is_told and qualifiers:  # permissions stand in the key as a digest
             # A digest cannot be read back, so a push that names such a key needs the key itself beside the entry.
             is_told = b"~" not in qualifiers and b":p=" not in qualifiers
@@ -250,13 +250,13 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
 
     def name_parts(self, token: bytes) -> str:
         """Returns the key under which the bytes of the entry lie while they are sent in pieces."""
-        return f"{self._family.namespace}:p:{self._family.tag}:{token.hex()}"
+        return f"{self._prefix.namespace}:p:{self._prefix.tag}:{token.hex()}"
 
     @property
     def journal(self) -> str:
         """The name of the record of tags that ended in this bucket."""
         # Made when it is asked for: kept for each tenant, such names would take as much as an entry does.
-        return f"{self._family.namespace}:g:{self._family.tag}:j"
+        return f"{self._prefix.namespace}:g:{self._prefix.tag}:j"
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -264,14 +264,14 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
 
         Those of the resource are no generations of an entry that is removed by its own key.
         """
-        family, name, covering = self._family, self._name.decode(), self.generations[1:]
-        of_resource = f"{family.namespace}:g:{family.tag}:r"
+        prefix, name, covering = self._prefix, self._name.decode(), self.generations[1:]
+        of_resource = f"{prefix.namespace}:g:{prefix.tag}:r"
         if not self._qualifiers:
-            return (*covering, f"{of_resource}:{family.kind}:{name}", self.entry.decode())
+            return (*covering, f"{of_resource}:{prefix.kind}:{name}", self.entry.decode())
         # With two parts or more, the resource's are all among the generations; with one, the part's own is not.
         if self._qualifiers.count(b":") == 1:
             letter, _, part = self._qualifiers[1:].decode().partition("=")
-            covering += (f"{of_resource}{letter}:{family.kind}:{name}:{part}",)
+            covering += (f"{of_resource}{letter}:{prefix.kind}:{name}:{part}",)
         return (*covering, self.entry.decode())
 
     @property
@@ -279,7 +279,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         """16 bytes that stand for the full key in the entry's header."""
         digest = self._digest
         if digest is None:
-            hasher = (self._family.hasher or self._family.make_hasher()).copy()
+            hasher = (self._prefix.hasher or self._prefix.make_hasher()).copy()
             hasher.update(self._name + self._qualifiers)
             digest = self._digest = hasher.digest()
         return digest
@@ -288,7 +288,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
         """Returns the name of a tag's generation in the entry's bucket."""
         if type(tag) is str and tag.startswith(MARK):
             return self.journal[:-1] + tag[1:]
-        return f"{self.journal[:-1]}k:{self._family.part(identifier('tag', tag))}"
+        return f"{self.journal[:-1]}k:{self._prefix.part(identifier('tag', tag))}"
 
     def tag_in_header(self, tag: str) -> str:
         """Returns a tag as an entry's header names it: by its text, or by its generation's name where that does not fit."""
@@ -304,7 +304,7 @@ class EntryKey(msgspec.Struct, eq=False, gc=False):
 
         Of a document they are those of entries made from the document.
         """
-        part, (_, data_type, resource_id, *scope) = self._family.part, ident
+        part, (_, data_type, resource_id, *scope) = self._prefix.part, ident
         kind, name = part(data_type), part(resource_id)
         made = [f"y:{kind}", f"r:{kind}:{name}"]
         for (_, letter), value in zip(_LETTERS, scope, strict=False):
@@ -345,7 +345,7 @@ class Keys:
         )
         self._is_hidden = secret is not None
         self._is_simple = secret is None and not self._buckets
-        self._families: dict[tuple[str, str, int], Family] = {}
+        self._prefixes: dict[tuple[str, str, int], KeyPrefix] = {}
 
     def entry(self, data_type: str, resource_id: str, scope: Scope) -> EntryKey:
         """Returns the key of the entry at exactly this scope.
@@ -356,13 +356,13 @@ class Keys:
         if scope.is_tenant_wide:
             return self.plain(data_type, resource_id, scope.tenant_id)
         data_type, resource_id = identifier("data_type", data_type), identifier("resource_id", resource_id)
-        family = self._family(scope.tenant_id, data_type, resource_id)
+        prefix = self._prefix_of(scope.tenant_id, data_type, resource_id)
         name = self._part(resource_id)
-        qualifiers, narrower = self._render_scoped(family, name, scope)
+        qualifiers, narrower = self._render_scoped(prefix, name, scope)
         ident = ident_of(data_type, resource_id, scope)
         tail = qualifiers.encode()
         return EntryKey(
-            ident, family, family.entry + name.encode() + tail, family.generations + narrower, name.encode(), tail
+            ident, prefix, prefix.entry + name.encode() + tail, prefix.generations + narrower, name.encode(), tail
         )
 
     def plain(self, data_type: str, resource_id: str, tenant_id: str) -> EntryKey:
@@ -372,18 +372,18 @@ class Keys:
             InvalidKeyError: The type or the id is blank or not text.
             MissingTenantError: The tenant is blank.
         """
-        family = None
+        prefix = None
         if (  # the most used way to a key: all its parts are known, or can stand in it as they are
             # Not isinstance: a member of a str enumeration equals its value, and hashes otherwise in some versions.
             self._is_simple and type(tenant_id) is type(data_type) is type(resource_id) is str and _SHORT(resource_id)
         ):
-            family, name = self._families.get((tenant_id, data_type, 0)), resource_id.encode()
-        if family is None:
+            prefix, name = self._prefixes.get((tenant_id, data_type, 0)), resource_id.encode()
+        if prefix is None:
             tenant_id, data_type = tenant_text(tenant_id), identifier("data_type", data_type)
             resource_id = identifier("resource_id", resource_id)
-            family = self._family(tenant_id, data_type, resource_id)
+            prefix = self._prefix_of(tenant_id, data_type, resource_id)
             name = self._part(resource_id).encode()
-        return EntryKey((tenant_id, data_type, resource_id), family, family.entry + name, family.generations, name)
+        return EntryKey((tenant_id, data_type, resource_id), prefix, prefix.entry + name, prefix.generations, name)
 
     def within(self, data_type: str, resource_id: str, tenant_id: str | Scope, parts: tuple[Any, ...]) -> EntryKey:
         """Returns the key of an entry at a whole scope, or at a tenant and the further parts of a scope, in their order."""
@@ -422,11 +422,11 @@ class Keys:
         if self._buckets or not scope.is_tenant_wide:
             return [self.entry(data_type, resource_id, scope) for resource_id in resource_ids]
         data_type = identifier("data_type", data_type)
-        tenant_id, family = scope.tenant_id, self._family(scope.tenant_id, data_type, "")
+        tenant_id, prefix = scope.tenant_id, self._prefix_of(scope.tenant_id, data_type, "")
         texts = [i if type(i) is str and i and not i.isspace() else identifier("resource_id", i) for i in resource_ids]
-        entry, generations = family.entry, family.generations
+        entry, generations = prefix.entry, prefix.generations
         return [
-            EntryKey((tenant_id, data_type, text), family, entry + name, generations, name)
+            EntryKey((tenant_id, data_type, text), prefix, entry + name, generations, name)
             for text, name in zip(texts, self._names(texts), strict=True)
         ]
 
@@ -544,26 +544,26 @@ class Keys:
     def _head(self, tenant_id: str, bucket: int) -> tuple[str, str]:
         return self.namespace, f"{{{self._part(tenant_id)}.{bucket}}}"
 
-    def _family(self, tenant_id: str, data_type: str, resource_id: str) -> Family:
+    def _prefix_of(self, tenant_id: str, data_type: str, resource_id: str) -> KeyPrefix:
         bucket = self.bucket(tenant_id, data_type, resource_id) if self._buckets else 0
-        family = self._families.get((tenant_id, data_type, bucket))
-        if family is None:
+        prefix = self._prefixes.get((tenant_id, data_type, bucket))
+        if prefix is None:
             namespace, tag = self._head(tenant_id, bucket)
-            family = Family(namespace, tag, self._part(data_type), self._part)
-            if len(self._families) >= _MOST:
-                self._families.clear()
-            self._families[(tenant_id, data_type, bucket)] = family
-        return family
+            prefix = KeyPrefix(namespace, tag, self._part(data_type), self._part)
+            if len(self._prefixes) >= _MOST:
+                self._prefixes.clear()
+            self._prefixes[(tenant_id, data_type, bucket)] = prefix
+        return prefix
 
-    def _render_scoped(self, family: Family, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
-        prefix = f"{family.namespace}:g:{family.tag}"
-        tail = f"{family.kind}:{name}"
+    def _render_scoped(self, prefix: KeyPrefix, name: str, scope: Scope) -> tuple[str, tuple[str, ...]]:
+        head = f"{prefix.namespace}:g:{prefix.tag}"
+        tail = f"{prefix.kind}:{name}"
         given = self._render_parts(scope)
-        names = [f"{prefix}:r:{tail}"]
+        names = [f"{head}:r:{tail}"]
         for letter, part in given:
-            names += [f"{prefix}:{letter}:{part}", f"{prefix}:y{letter}:{family.kind}:{part}"]
+            names += [f"{head}:{letter}:{part}", f"{head}:y{letter}:{prefix.kind}:{part}"]
         if len(given) > 1:
-            names += [f"{prefix}:r{letter}:{tail}:{part}" for letter, part in given]
+            names += [f"{head}:r{letter}:{tail}:{part}" for letter, part in given]
         return "".join(f":{letter}={part}" for letter, part in given), tuple(names)
 
     def _render_parts(self, scope: Scope) -> list[tuple[str, str]]:

@@ -174,7 +174,7 @@ def list_dependencies(key: EntryKey, value: Any, tags: Iterable[str]) -> tuple[s
 
 
 def _names_nothing(value: Any) -> bool:
-    """Returns whether a value is one of the many that can be told at a glance: leaves, or a plain holder of leaves and lists."""
+    """Returns whether a value is one of the many that are told at once: leaves, or a plain holder of leaves and lists."""
     kind = type(value)
     if kind in _LEAVES:
         return not _may_be_json(value)

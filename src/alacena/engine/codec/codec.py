@@ -14,10 +14,10 @@ from alacena.engine.codec.entry_error import EntryError
 from alacena.engine.codec.envelope import (
     MAX_HEADER_BYTES,
     Envelope,
-    Glance,
-    glance,
-    glance_all,
+    PlainEntry,
     header,
+    open_all_plain,
+    open_plain,
     pack,
     pack_plain,
     slice_authenticated,
@@ -61,7 +61,7 @@ NOTHING: Final = Encoded(b"", codec=NO_CODEC)
 """The payload of an entry that says that the source has nothing."""
 
 
-def _no_glance(data: bytes, witness: bytes, stamps: bytes) -> None:
+def _open_nothing(data: bytes, identity: bytes, stamps: bytes) -> None:
     """Returns nothing: entries that are encrypted or carry a MAC take the long way."""
 
 
@@ -78,7 +78,7 @@ class Codec:
         keyring: Payloads are then encrypted, and entries that are not encrypted are refused.
 
     Attributes:
-        glance: The short way into an entry; see :func:`alacena.engine.codec.envelope.glance`. With a key, there is none.
+        open_plain: The short way into an entry; see :func:`alacena.engine.codec.envelope.open_plain`. With a key, there is none.
         compress_over_bytes: Up to so many bytes, a payload is packed as it is.
         is_plain: Whether entries are neither encrypted nor carry a MAC: those without tags are sealed by :meth:`seal_plain`.
 
@@ -105,7 +105,9 @@ class Codec:
         self._keyring = keyring
         self.is_plain = keyring is None and integrity_key is None
         # The function itself, chosen once: a method that asks `is_plain` would ask it again for each hit.
-        self.glance: Callable[[bytes, bytes, bytes], Glance | None] = glance if self.is_plain else _no_glance
+        self.open_plain: Callable[[bytes, bytes, bytes], PlainEntry | None] = (
+            open_plain if self.is_plain else _open_nothing
+        )
 
     def encode(self, value: object) -> bytes:
         """Returns the value's payload, neither compressed nor encrypted: memory keeps mutable values in this form.
@@ -232,11 +234,11 @@ class Codec:
         body = slice_authenticated(data, len(payload))
         return ring.decrypt(payload, key_id=envelope.key_id, tenant=tenant, header=body)
 
-    def glance_all(
-        self, entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
+    def open_all_plain(
+        self, entries: Sequence[bytes], identities: Sequence[bytes], stamps: bytes
     ) -> list[tuple[int, int, int, int, int] | None]:
-        """Returns the short way into many entries; see :func:`alacena.engine.codec.envelope.glance_all`."""
-        return glance_all(entries, witnesses, stamps) if self.glance is glance else [None] * len(entries)
+        """Returns the short way into many entries; see :func:`alacena.engine.codec.envelope.open_all_plain`."""
+        return open_all_plain(entries, identities, stamps) if self.open_plain is open_plain else [None] * len(entries)
 
     def decoder(self) -> Callable[[bytes, int], Any]:
         """:meth:`decode` for a batch, of which most may be arrays alike."""

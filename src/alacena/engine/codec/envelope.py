@@ -259,7 +259,7 @@ def unpack(
 
 # All that a hit needs in one call into C. `28s` is what `_PLAIN` says it must be. Skipped (`x`) are the time of
 # writing and the last zeros. Entries with more than 16 stamps take the long way.
-_GLANCE: Final = tuple(Struct(f"<4sI28sI24s8xQQQI4x{count * STAMP_BYTES}s") for count in range(17))
+_PLAIN_HEADER: Final = tuple(Struct(f"<4sI28sI24s8xQQQI4x{count * STAMP_BYTES}s") for count in range(17))
 
 
 def _plain(stamps: int) -> bytes:
@@ -268,7 +268,7 @@ def _plain(stamps: int) -> bytes:
     return bytes(CHECK_BYTES - 4) + kind[:16]
 
 
-Glance: TypeAlias = tuple[int, int, int, int, "bytes | memoryview"]
+PlainEntry: TypeAlias = tuple[int, int, int, int, "bytes | memoryview"]
 """Fresh until and expires (milliseconds on the server's clock, 0 = never), cost and milliseconds of the load, and the
 payload."""
 
@@ -278,14 +278,14 @@ _SMALL_BYTES: Final = 4096
 _PLAIN: Final = tuple(_plain(count) for count in range(17))
 
 
-def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
+def open_plain(data: bytes, identity: bytes, stamps: bytes) -> PlainEntry | None:
     """Returns the short way into a plain entry: known codec, no tags, neither compressed nor encrypted, checked by CRC-32.
 
     Everything that :func:`unpack` checks is checked here, by comparing runs of bytes with the expected ones.
 
     Args:
         data: The server's answer.
-        witness: The replication id and the digest of the key that the entry must carry.
+        identity: The replication id and the digest of the key that the entry must carry.
         stamps: The current generations, joined, that it must carry.
 
     Returns:
@@ -293,11 +293,13 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     """
     count = len(stamps) // STAMP_BYTES
     start = _FIXED + len(stamps)
-    if count >= len(_GLANCE) or len(data) < start:
+    if count >= len(_PLAIN_HEADER) or len(data) < start:
         return None
-    prefix, check, meta, length, found, fresh_ms, expires_ms, cost, load_ms, stamped = _GLANCE[count].unpack_from(data)
+    prefix, check, meta, length, found, fresh_ms, expires_ms, cost, load_ms, stamped = _PLAIN_HEADER[count].unpack_from(
+        data
+    )
     if (
-        found != witness
+        found != identity
         or stamped != stamps
         or meta != _PLAIN[count]
         or prefix != _PREFIX
@@ -311,34 +313,34 @@ def glance(data: bytes, witness: bytes, stamps: bytes) -> Glance | None:
     return fresh_ms, expires_ms, cost, load_ms, body[start - _BODY :]
 
 
-def glance_all(
-    entries: Sequence[bytes], witnesses: Sequence[bytes], stamps: bytes
+def open_all_plain(
+    entries: Sequence[bytes], identities: Sequence[bytes], stamps: bytes
 ) -> list[tuple[int, int, int, int, int] | None]:
-    """Returns the same for entries that depend on the same generations, each with its own witness.
+    """Returns the same for entries that depend on the same generations, each with its own identity.
 
     Returns:
-        For each the result of :func:`glance`, with the place where the payload begins instead of the payload.
+        For each the result of :func:`open_plain`, with the place where the payload begins instead of the payload.
     """
     count = len(stamps) // STAMP_BYTES
-    if count >= len(_GLANCE):
+    if count >= len(_PLAIN_HEADER):
         return [None] * len(entries)
-    start, unpack_from, plain = _FIXED + len(stamps), _GLANCE[count].unpack_from, _PLAIN[count]
-    glances: list[tuple[int, int, int, int, int] | None] = []
-    for data, witness in zip(entries, witnesses, strict=True):
-        glances.append(None)
+    start, unpack_from, plain = _FIXED + len(stamps), _PLAIN_HEADER[count].unpack_from, _PLAIN[count]
+    opened: list[tuple[int, int, int, int, int] | None] = []
+    for data, identity in zip(entries, identities, strict=True):
+        opened.append(None)
         if len(data) < start:
             continue
         prefix, check, meta, length, found, fresh_ms, expires_ms, cost, load_ms, stamped = unpack_from(data)
         if (
-            found == witness
+            found == identity
             and stamped == stamps
             and meta == plain
             and prefix == _PREFIX
             and len(data) == start + length
             and crc32(memoryview(data)[_BODY:]) == check
         ):
-            glances[-1] = (fresh_ms, expires_ms, cost, load_ms, start)
-    return glances
+            opened[-1] = (fresh_ms, expires_ms, cost, load_ms, start)
+    return opened
 
 
 def slice_authenticated(data: bytes | memoryview, payload_bytes: int) -> bytes:

@@ -224,7 +224,6 @@ class SingleFlight:
         Raises:
             CircularLoadError: It would wait for itself. The message names the circle.
         """
-        # No call can be under way where none is in the whole process, which takes less to ask.
         load = current_call() if UNDER_WAY else None
         if load is not None and (circle := _circle(self, key, load, set())) is not None:
             raise CircularLoadError(_describe_circle(circle))

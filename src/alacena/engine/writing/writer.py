@@ -15,7 +15,7 @@ from alacena.engine.base.miss_reasons import INVALIDATED
 from alacena.engine.base.remote_tier import Ended
 from alacena.engine.coherence.store_changes import StoreChanges
 from alacena.engine.loading.load import reads_under_way
-from alacena.engine.writing.invalidation_batch import InvalidationBatch
+from alacena.engine.writing.invalidation_gatherer import InvalidationGatherer
 from alacena.engine.writing.overtaken_sets import OvertakenSets
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Writer:
         self._filler = fills
         self._flights = flights
         self._calls = calls
-        self._batch: InvalidationBatch | None = None
+        self._batch: InvalidationGatherer | None = None
         self._overtaken_sets = OvertakenSets(environment)
 
     async def set(
@@ -360,7 +360,7 @@ class Writer:
         # Before anything is awaited: only tasks that are there now can have read before this call.
         self._overtaken_sets.note_end((group[0] for group in groups if len(group) > 1), anew=batch is None, by=by)
         if batch is None:
-            batch = self._batch = InvalidationBatch()
+            batch = self._batch = InvalidationGatherer()
             batch.add(groups, entries)
             batch.sent = self._flights.own(self._send(batch))
         else:
@@ -372,8 +372,8 @@ class Writer:
         except CacheClosedError as error:
             ended, batch.error = None, BackendError(str(error))
         if ended is None:
-            witness = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
-            self._tiers.report_failure("invalidate", witness, batch.error or BackendError())
+            example = entries[0] if entries else self._keys.entry(data_type or "any", "any", scope)
+            self._tiers.report_failure("invalidate", example, batch.error or BackendError())
             return Ended(0)
         if self._events:
             what = ", ".join(name for group in groups for name in group)
@@ -382,7 +382,7 @@ class Writer:
         # The server has confirmed, so it is more than 0, even if there was nothing to end.
         return Ended(max(ended, 1), ended.names & named)
 
-    async def _send(self, batch: InvalidationBatch) -> Ended | None:
+    async def _send(self, batch: InvalidationGatherer) -> Ended | None:
         # What is ended from now on opens a batch of its own: added to this one, it would be confirmed and never sent.
         self._batch = None
         groups, entries = list(batch.groups), list(batch.entries.values())

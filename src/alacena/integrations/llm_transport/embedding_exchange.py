@@ -23,10 +23,10 @@ from alacena.integrations.usage import TokenCounts, read_usage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from alacena.integrations.llm_transport.accounts import Accounts
     from alacena.integrations.llm_transport.answers import Headers
+    from alacena.integrations.llm_transport.call_in_progress import Job
     from alacena.integrations.llm_transport.call_rules import Call
-    from alacena.integrations.llm_transport.job import Job
+    from alacena.integrations.llm_transport.usage_accounts import Accounts
 
 EMBEDDING: Final = "llm_embedding"
 """The data type of embeddings."""

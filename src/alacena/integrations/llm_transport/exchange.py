@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.engine import LoadContext, Lookup, Scope
-    from alacena.integrations.llm_transport.accounts import Accounts
-    from alacena.integrations.llm_transport.job import Job
+    from alacena.integrations.llm_transport.call_in_progress import Job
+    from alacena.integrations.llm_transport.usage_accounts import Accounts
 
 ANSWER: Final = "llm_answer"
 """The data type of answers."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from alacena.engine import LoadContext
     from alacena.integrations.llm_transport.answers import Headers
-    from alacena.integrations.llm_transport.job import Job
+    from alacena.integrations.llm_transport.call_in_progress import Job
 
 Head: TypeAlias = "tuple[int, Headers]"
 """Status and headers."""

@@ -17,14 +17,14 @@ from alacena.engine import Scope, UsageError
 from alacena.engine.base.arguments import check_part, list_of
 from alacena.engine.base.scope import identifier
 from alacena.integrations.caller import scope_for
-from alacena.integrations.llm_transport.accounts import Accounts, CallAttribution, CallCounts
 from alacena.integrations.llm_transport.answers import judge, select_headers
+from alacena.integrations.llm_transport.call_in_progress import HEADER, Job
 from alacena.integrations.llm_transport.call_rules import Rules, read_call, refusal, rules_for
 from alacena.integrations.llm_transport.documents import current_documents
 from alacena.integrations.llm_transport.embedding_exchange import EmbeddingExchange
 from alacena.integrations.llm_transport.exchange import Exchange
 from alacena.integrations.llm_transport.http import Stream, TransportBase, plain_transport
-from alacena.integrations.llm_transport.job import HEADER, Job
+from alacena.integrations.llm_transport.usage_accounts import Accounts, CallAttribution, CallCounts
 from alacena.integrations.prices import find_prices
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import NewEntry
     from alacena.engine.coherence.value_store import Received
     from alacena.engine.remote.redis.node import Node
-    from alacena.engine.remote.redis.store_batches import Ground
+    from alacena.engine.remote.redis.store_items import Ground
     from alacena.engine.remote.redis.wire import Reply
     from alacena.engine.remote.tier_parts import TierParts
 
@@ -56,7 +56,7 @@ class Entries:
     def __init__(self, parts: TierParts) -> None:
         self.large_types: set[str] = set()
         self._codec = codec = parts.codec
-        self._glance, self._decode = codec.glance, codec.decode
+        self._open_plain, self._decode = codec.open_plain, codec.decode
         self._coherence = parts.coherence
         self._values = parts.values
         self._keep = parts.values.keep
@@ -185,12 +185,12 @@ class Entries:
                 stamps = b"".join(nonces)
         except TypeError:  # one of them ended while the answer was under way
             return self.judge_fully(node, key, data, policy, keep=keep)
-        glance = self._glance(data, node.replication_id + key.digest, stamps)
+        plain = self._open_plain(data, node.replication_id + key.digest, stamps)
         # Not a miss but a doubt: the short way compares runs of bytes with what they must be, and only the long one may
         # say that an entry is dead, because that one knows why.
-        if glance is None:
+        if plain is None:
             return self.judge_fully(node, key, data, policy, keep=keep)
-        fresh_ms, expires_ms, cost, load_ms, payload = glance
+        fresh_ms, expires_ms, cost, load_ms, payload = plain
         fresh_for_s = math.inf
         if fresh_ms:
             now_ms = self._now() * 1000.0 + node.offset_ms
@@ -249,15 +249,15 @@ class Entries:
         if not all(nonces):
             return found
         history, now_ms = node.replication_id, node.server_ms()
-        witnesses = [history + key.digest for key, _ in entries]
-        glances = self._codec.glance_all([data for _, data in entries], witnesses, b"".join(nonces))
+        identities = [history + key.digest for key, _ in entries]
+        opened = self._codec.open_all_plain([data for _, data in entries], identities, b"".join(nonces))
         decode = self._codec.decoder()
         received: list[Received] = []
-        for index, glance in enumerate(glances):
-            if glance is None:
+        for index, plain in enumerate(opened):
+            if plain is None:
                 continue
             key, data = entries[index]
-            fresh_ms, expires_ms, cost, load_ms, start = glance
+            fresh_ms, expires_ms, cost, load_ms, start = plain
             fresh_for_s = (fresh_ms - now_ms) / 1000 if fresh_ms else math.inf
             stale_for_s = (expires_ms - fresh_ms) / 1000
             if fresh_for_s + stale_for_s <= 0:

@@ -17,7 +17,7 @@ from alacena.engine.base.policy import UNKEPT
 from alacena.engine.base.remote_tier import LEASE_MARK_BYTES, Found, Held, Lease, LeaseRequest
 from alacena.engine.remote.redis.cache_scripts import DISCARD, LEASE, RELEASE, RENEW
 from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, state
-from alacena.engine.remote.redis.store_batches import MOST_GENERATIONS, MOST_TOGETHER
+from alacena.engine.remote.redis.store_items import MOST_GENERATIONS, MOST_TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

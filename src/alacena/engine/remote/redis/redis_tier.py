@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alacena.engine.base.remote_tier import Ended, Found, Unsettled
-from alacena.engine.remote.redis.beginnings import Beginnings
 from alacena.engine.remote.redis.entries import Entries, values_of
-from alacena.engine.remote.redis.holds import Holds
 from alacena.engine.remote.redis.inspection import Inspection
 from alacena.engine.remote.redis.journal import endings
 from alacena.engine.remote.redis.large_reads import LargeReads
 from alacena.engine.remote.redis.leases import Leases, LeaseTimes
-from alacena.engine.remote.redis.stores import Stores
+from alacena.engine.remote.redis.reading_starts import ReadingStarts
+from alacena.engine.remote.redis.store_sender import Stores
+from alacena.engine.remote.redis.write_holds import Holds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -61,7 +61,7 @@ class RedisTier:
         stores = Stores(nodes, self._entries, coherence, environment, self._timeout_s, self.release)
         self.store, self.store_many = stores.store, stores.store_many
         self.fill, self.fill_many = stores.fill, stores.fill_many
-        self.begin = Beginnings(nodes, coherence, environment, self._timeout_s).begin
+        self.begin = ReadingStarts(nodes, coherence, environment, self._timeout_s).begin
         self.inspect = Inspection(nodes, parts.keys, parts.codec, self._timeout_s).inspect
 
     @property

@@ -12,6 +12,7 @@ from alacena.engine.remote.local.twins import (
     lock_twins,
     queue_twins,
     ready_tenants_twins,
+    set_twins,
 )
 from alacena.engine.remote.local.twins.twin_server import TWINS, Twin, TwinServer
 
@@ -27,4 +28,5 @@ __all__ = [
     "lock_twins",
     "queue_twins",
     "ready_tenants_twins",
+    "set_twins",
 ]

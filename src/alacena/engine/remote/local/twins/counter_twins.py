@@ -1,4 +1,4 @@
-"""Twins of the scripts on counters and sets."""
+"""The twin of the script on counters."""
 
 from __future__ import annotations
 
@@ -32,13 +32,3 @@ def counter_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Rep
     if len(keys) > 1:
         server.call("SET", keys[1], b"%b:%d" % (amount, value), "PX", receipt_ms)
     return value
-
-
-@twin
-def set_add(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
-    """Adds members, with expiry."""
-    ttl_ms, *members = args
-    added = sum(server.call("SADD", keys[0], member) for member in members)
-    if ttl_ms != b"0":
-        server.call("PEXPIRE", keys[0], ttl_ms)
-    return added

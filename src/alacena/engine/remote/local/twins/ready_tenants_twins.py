@@ -18,7 +18,7 @@ def _expire(server: TwinServer, keys: list[bytes]) -> None:
 
 
 @twin
-def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+def ready_tenants_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Says that a member may have work."""
     member, has_work, channel, *listed = args
     now, ahead = server.own_clock(keys[2], server.now_us)
@@ -42,7 +42,7 @@ def roster_announce(server: TwinServer, keys: list[bytes], args: list[bytes]) ->
 
 
 @twin
-def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+def ready_tenants_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Takes the members that are due."""
     now, ahead = server.own_clock(keys[2], server.now_us)
     turns = []
@@ -59,7 +59,7 @@ def roster_turns(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Re
 
 
 @twin
-def roster_park(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
+def ready_tenants_park(server: TwinServer, keys: list[bytes], args: list[bytes]) -> Reply:
     """Puts a member's next turn off, or strike it off."""
     member, mark, pause_ms = args
     # 1. A worker has the member's turn and finds no work.

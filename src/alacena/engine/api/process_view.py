@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Observation:
+class ProcessView:
     """The parts by which a process is seen.
 
     Attributes:
@@ -47,7 +47,7 @@ def observe(
     locks: Locks,
     ends: RecentEnds,
     is_shared: bool,
-) -> Observation:
+) -> ProcessView:
     """Begins to record, and to tell the others if the store is shared with any."""
     recorder = SnapshotRecorder(common, memory, flights, health, asyncio.get_running_loop())
     process_facts = ProcessFacts(common, memory, flights, source_backoff, recorder, ends)
@@ -61,4 +61,4 @@ def observe(
     )
     fleet = Fleet(store, common.keys, common.environment, health, presence)
     fleet.start()
-    return Observation(recorder, process_facts, fleet)
+    return ProcessView(recorder, process_facts, fleet)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.nodes import Nodes
 
 
-class Beginnings:
+class ReadingStarts:
     """Notes the grounds of readings.
 
     Args:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Family:
+class KeyPrefix:
     """The common parts of the keys of all entries of one tenant, type and bucket.
 
     Attributes:

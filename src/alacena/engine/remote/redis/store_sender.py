@@ -12,7 +12,7 @@ from alacena.engine.base.errors import BackendError
 from alacena.engine.remote.redis.cache_scripts import LATE, MINT, STORE
 from alacena.engine.remote.redis.journal import NAME_BYTES, NARROW_LIFE_MS, tells_of
 from alacena.engine.remote.redis.large_writes import LargeWrites
-from alacena.engine.remote.redis.store_batches import (
+from alacena.engine.remote.redis.store_items import (
     MOST_GENERATIONS,
     MOST_TOGETHER,
     StoreItem,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.entries import Entries
     from alacena.engine.remote.redis.node import Node
     from alacena.engine.remote.redis.nodes import Nodes
-    from alacena.engine.remote.redis.store_batches import Ground, Known
+    from alacena.engine.remote.redis.store_items import Ground, Known
 
 _Act: TypeAlias = "Callable[[Sequence[StoreItem], list[Fate]], Awaitable[None]]"
 

@@ -9,10 +9,10 @@ from alacena.integrations.llm_transport.http import respond
 
 if TYPE_CHECKING:
     from alacena.engine import Cache, Scope
-    from alacena.integrations.llm_transport.accounts import CallAttribution
     from alacena.integrations.llm_transport.answers import Answer, Headers, UnansweredError
     from alacena.integrations.llm_transport.call_rules import Call, Rules
     from alacena.integrations.llm_transport.http import Request, Stream
+    from alacena.integrations.llm_transport.usage_accounts import CallAttribution
 
 HEADER: Final = "x-alacena-cache"
 """Header of a response that says what became of the call: ``hit``, ``miss``, ``partial`` or ``bypass``, and more."""

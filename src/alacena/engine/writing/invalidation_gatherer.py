@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alacena.engine.base.remote_tier import Ended
 
 
-class InvalidationBatch:
+class InvalidationGatherer:
     """The invalidations of one turn of the loop, which leave together.
 
     Attributes:

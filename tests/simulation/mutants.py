@@ -23,7 +23,7 @@ from alacena.engine.remote.redis.entries import Entries
 from alacena.engine.remote.redis.node import Node
 from alacena.engine.remote.redis.owed_removals import OwedRemovals
 from alacena.engine.remote.redis.redis_tier import RedisTier
-from alacena.engine.remote.redis.store_sender import Stores
+from alacena.engine.remote.redis.store_sender import StoreSender
 from tests.simulator import SimEnvironment, cache_twins, tracking
 from tests.simulator.admission import ServerKeyspace
 
@@ -267,12 +267,12 @@ def _holds_of_now(space: Keyspace, hold: bytes, _: int | None = None) -> Any:
 _holds_kept = cache_twins._holds
 
 
-async def _store_as_if_just_read(place: Stores, keys: Any, new_entries: Any, _begun: Any = None) -> Any:
+async def _store_as_if_just_read(place: StoreSender, keys: Any, new_entries: Any, _begun: Any = None) -> Any:
     """A value is stamped with what is current when it is stored, whenever it was read."""
     return await _store_now(place, keys, new_entries)
 
 
-_store_now = Stores.store_many
+_store_now = StoreSender.store_many
 
 
 def _any_name(space: Keyspace, journal: bytes, _: bytes, since: bytes) -> set[bytes]:
@@ -359,7 +359,7 @@ MUTANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     ),
     "a reading is stored under what is current": (
         "readings",
-        lambda: patch.object(Stores, "store_many", _store_as_if_just_read),
+        lambda: patch.object(StoreSender, "store_many", _store_as_if_just_read),
     ),
     "a reading asks no journal": (
         "readings beside blocks",

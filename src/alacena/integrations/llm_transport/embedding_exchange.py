@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from alacena.integrations.llm_transport.answers import Headers
-    from alacena.integrations.llm_transport.call_in_progress import Job
     from alacena.integrations.llm_transport.call_rules import Call
-    from alacena.integrations.llm_transport.usage_accounts import Accounts
+    from alacena.integrations.llm_transport.pending_call import PendingCall
+    from alacena.integrations.llm_transport.usage_accounts import UsageAccounts
 
 EMBEDDING: Final = "llm_embedding"
 """The data type of embeddings."""
@@ -145,57 +145,57 @@ class EmbeddingExchange:
         accounts: Told the usage and the savings of calls.
     """
 
-    def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
+    def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: UsageAccounts) -> None:
         self._send = send
         self._accounts = accounts
 
-    async def answer(self, job: Job) -> Any:
+    async def answer(self, pending: PendingCall) -> Any:
         """Returns the response to a call; ``None`` if it, or the provider's answer, is not understood.
 
         The usage of the response is the tokens paid for it: 0 on a hit.
 
         Cancellation: the provider's answer is waited for and stored: it is paid for.
         """
-        inputs = inputs_of(job.call)
+        inputs = inputs_of(pending.call)
         if inputs is None:
             return None
-        brought = _Brought(job, inputs, self._send, self._accounts)
+        brought = _Brought(pending, inputs, self._send, self._accounts)
 
         async def load(ids: Sequence[str]) -> dict[str, dict[str, Any]]:
             timeout.stop()
             return await brought.load(ids)
 
         try:
-            async with limit(job.request) as timeout:
-                found = await job.cache.load_many(
+            async with limit(pending.request) as timeout:
+                found = await pending.cache.load_many(
                     EMBEDDING,
                     inputs.ids,
-                    job.scope,
+                    pending.scope,
                     load,
-                    ttl=job.rules.ttl,
-                    tags=job.tags,
-                    document_ids=job.document_ids,
+                    ttl=pending.rules.ttl,
+                    tags=pending.tags,
+                    document_ids=pending.document_ids,
                 )
         except UnansweredError as error:
             # The provider was asked for fewer inputs than the caller sent, and the answer to these is not understood.
             # The call as it was sent is passed on, so that the caller has an answer to what was asked.
             if error.answer.status == 200 and error.asked != tuple(inputs.ids):
                 return None
-            return job.make_failure(error)
-        self._save(job, inputs, found, brought)
-        told = _describe(job, inputs, found, brought)
-        return job.response(200, brought.headers, reply_to(inputs, found, brought.paid), told)
+            return pending.make_failure(error)
+        self._save(pending, inputs, found, brought)
+        told = _describe(pending, inputs, found, brought)
+        return pending.response(200, brought.headers, reply_to(inputs, found, brought.paid), told)
 
-    def _save(self, job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> None:
+    def _save(self, pending: PendingCall, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> None:
         """Counts inputs that were not paid for now: known ones, and inputs that the call brings twice."""
         tokens = sum(found[one]["tokens"] for one in inputs.ids)
         # Each id once: an input that the call brings twice was paid for once, and its second embedding is saved.
         tokens -= sum(found[one]["tokens"] for one in brought.ids)
         self._accounts.counts.hits += not brought.ids
         if tokens:
-            model = found[inputs.ids[0]]["model"] or job.call.model
+            model = found[inputs.ids[0]]["model"] or pending.call.model
             ending = Ending(model=model, counts=TokenCounts(input_tokens=tokens))
-            self._accounts.count_saved(job.cache, job.caller, job.call, ending)
+            self._accounts.count_saved(pending.cache, pending.caller, pending.call, ending)
 
 
 class _Brought:
@@ -207,22 +207,24 @@ class _Brought:
         paid: The tokens that it was paid for.
     """
 
-    def __init__(self, job: Job, inputs: Inputs, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
+    def __init__(
+        self, pending: PendingCall, inputs: Inputs, send: Callable[[Any], Awaitable[Any]], accounts: UsageAccounts
+    ) -> None:
         self.ids: set[str] = set()
         self.headers: Headers = [("content-type", "application/json")]
         self.paid = 0
-        self._job, self._inputs, self._send, self._accounts = job, inputs, send, accounts
+        self._pending, self._inputs, self._send, self._accounts = pending, inputs, send, accounts
 
     async def load(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Asks the provider for the embeddings of these ids."""
-        job = self._job
-        response = await self._send(renew(job.request, self._inputs.body_for(ids)))
+        pending = self._pending
+        response = await self._send(renew(pending.request, self._inputs.body_for(ids)))
         try:
             body = await response.aread()
         finally:
             await response.aclose()
         self._accounts.counts.misses += 1
-        headers, at = select_headers(response.headers.multi_items()), job.now()
+        headers, at = select_headers(response.headers.multi_items()), pending.now()
         read = read_reply(body, len(ids)) if response.status_code == 200 else None
         if read is None:
             answer = Answer(status=response.status_code, headers=headers, body=body, at=at, ending=Ending())
@@ -230,8 +232,8 @@ class _Brought:
         counts = read_usage(read.usage)
         if not all(_is_vector(bytes(made.embedding)) for made in read.data):
             skip()  # the caller has what the provider said, and whoever asks next asks again
-        ending = self._accounts.price(job.call, Ending(model=read.model or job.call.model, counts=counts), at)
-        self._accounts.count_use(job.cache, job.caller, job.call, ending)
+        ending = self._accounts.price(pending.call, Ending(model=read.model or pending.call.model, counts=counts), at)
+        self._accounts.count_use(pending.cache, pending.caller, pending.call, ending)
         total = 0 if counts is None else counts.total
         self.ids.update(ids)
         self.headers, self.paid = headers, self.paid + total
@@ -243,11 +245,11 @@ class _Brought:
         }
 
 
-def _describe(job: Job, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> str:
+def _describe(pending: PendingCall, inputs: Inputs, found: dict[str, Any], brought: _Brought) -> str:
     """Returns the words of our own header for one response."""
     known = [one for one in inputs.ids if one not in brought.ids]
     if not known:
         return "miss"
-    age_s = max(0, int(job.now() - min(found[one]["at"] for one in known)))
+    age_s = max(0, int(pending.now() - min(found[one]["at"] for one in known)))
     kind = "partial" if brought.ids else "hit"
     return f"{kind}; age={age_s}; inputs={len(inputs.ids)}; cached={len(known)}"

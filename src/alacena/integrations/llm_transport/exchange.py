@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from alacena.engine import LoadContext, Lookup, Scope
-    from alacena.integrations.llm_transport.call_in_progress import Job
-    from alacena.integrations.llm_transport.usage_accounts import Accounts
+    from alacena.integrations.llm_transport.pending_call import PendingCall
+    from alacena.integrations.llm_transport.usage_accounts import UsageAccounts
 
 ANSWER: Final = "llm_answer"
 """The data type of answers."""
@@ -34,14 +34,14 @@ class Exchange:
         accounts: Told the usage and the savings of calls.
     """
 
-    def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: Accounts) -> None:
+    def __init__(self, send: Callable[[Any], Awaitable[Any]], accounts: UsageAccounts) -> None:
         self._send = send
         self._accounts = accounts
         self._policies: tuple[Policy | None, Policy] = (None, Policy())
         self._live: dict[_Key, LiveAnswer] = {}
-        self._waiting: dict[_Key, dict[asyncio.Future[LiveAnswer], Job]] = {}
+        self._waiting: dict[_Key, dict[asyncio.Future[LiveAnswer], PendingCall]] = {}
 
-    async def whole(self, job: Job) -> Any:
+    async def whole(self, pending: PendingCall) -> Any:
         """Returns the response to a call with an answer in one piece.
 
         Cancellation: leaves the call to the others that wait for it; the last to leave ends it.
@@ -52,27 +52,27 @@ class Exchange:
         async def load(context: LoadContext) -> dict[str, Any]:
             nonlocal mine
             timeout.stop()
-            response = await self._send(job.request)
+            response = await self._send(pending.request)
             try:
                 body = await response.aread()
             finally:
                 await response.aclose()
-            mine = self._judge(job, context, response, body)
+            mine = self._judge(pending, context, response, body)
             if mine.status != 200:
                 raise UnansweredError(mine)  # if the policy has something stale for that, it is the answer
             return mine.record()
 
         try:
-            async with limit(job.request) as timeout:
-                found = await self._lookup(job, _id(job), load)
+            async with limit(pending.request) as timeout:
+                found = await self._lookup(pending, _id(pending), load)
         except UnansweredError as error:
-            return job.make_failure(error, shared=error.answer is not mine)
+            return pending.make_failure(error, shared=error.answer is not mine)
         if mine is None or found.source != "loader":
-            return self._replay(job, found)
+            return self._replay(pending, found)
         reason = mine.ending.reason or found.reason
-        return job.make_response(mine, f"miss; stored=no; reason={reason}" if reason else "miss")
+        return pending.make_response(mine, f"miss; stored=no; reason={reason}" if reason else "miss")
 
-    async def events(self, job: Job) -> Any:
+    async def events(self, pending: PendingCall) -> Any:
         """Returns the response to a call with an answer in events, at once when the first has come.
 
         A caller that asks for the same while they come hears them from the start, unless something that the answer rests on has
@@ -80,26 +80,26 @@ class Exchange:
 
         Cancellation: of the response leaves the call to the others that listen; the last to leave ends it.
         """
-        resource_id = _id(job)
-        key = (id(job.cache), job.scope, resource_id)
+        resource_id = _id(pending)
+        key = (id(pending.cache), pending.scope, resource_id)
         live = self._live.get(key)
         if live is not None and live.takes_listeners:
-            live.join(job)
-            return await self._listen(job, live, joined=True)
+            live.join(pending)
+            return await self._listen(pending, live, joined=True)
         own = LiveAnswer()
 
         async def load(context: LoadContext) -> dict[str, Any]:
-            return await self._stream(job, key, own, context)
+            return await self._stream(pending, key, own, context)
 
-        own.task = task = asyncio.get_running_loop().create_task(self._lookup(job, resource_id, load))
+        own.task = task = asyncio.get_running_loop().create_task(self._lookup(pending, resource_id, load))
         task.add_done_callback(_consume)
-        live = await self._begin_or_join(job, key, own, task)
+        live = await self._begin_or_join(pending, key, own, task)
         if live is None:
-            return self._replay(job, task.result())
-        return await self._listen(job, live, joined=live is not own)
+            return self._replay(pending, task.result())
+        return await self._listen(pending, live, joined=live is not own)
 
     async def _begin_or_join(
-        self, job: Job, key: _Key, own: LiveAnswer, task: asyncio.Task[Lookup[Any]]
+        self, pending: PendingCall, key: _Key, own: LiveAnswer, task: asyncio.Task[Lookup[Any]]
     ) -> LiveAnswer | None:
         """Returns the call that brings the answer, ours or an equal one that began after ours came; ``None``: there is one.
 
@@ -109,12 +109,12 @@ class Exchange:
         waiting = self._waiting.setdefault(key, {})
         # 1. Two callers ask at one time. 2. The cache shares one load, which is either's. 3. The load that runs finds
         # the other caller here, and tells it which call to listen to.
-        waiting[begun] = job
+        waiting[begun] = pending
         try:
             await asyncio.wait((task, begun), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if begun.done():
-                begun.result().leave(job)
+                begun.result().leave(pending)
             # If our own call has begun, others may hear it by now, and leave() has decided whether it goes on.
             if not (begun.done() and begun.result() is own):
                 task.cancel()
@@ -129,11 +129,11 @@ class Exchange:
             task.cancel()
         return begun.result()
 
-    async def _listen(self, job: Job, live: LiveAnswer, *, joined: bool) -> Any:
+    async def _listen(self, pending: PendingCall, live: LiveAnswer, *, joined: bool) -> Any:
         """Returns the response for one listener."""
         is_well = False
         try:
-            async with limit(job.request) as timeout:
+            async with limit(pending.request) as timeout:
                 if not joined:
                     timeout.stop()
                 # Shielded: the future is of all listeners, and one that is cancelled would cancel it for the others.
@@ -141,19 +141,19 @@ class Exchange:
             is_well = True
         finally:
             if not is_well:
-                live.leave(job)
+                live.leave(pending)
 
         async def close() -> None:
-            live.leave(job)
+            live.leave(pending)
 
         told, chunks = "miss", live.listen()
         if joined:
-            chunks = limit_each(job.request, chunks)
+            chunks = limit_each(pending.request, chunks)
             told = "hit; age=0; tier=flight" if status == 200 else "miss; tier=flight"
             self._accounts.counts.hits += status == 200
-        return job.response(status, headers, Stream(chunks, close), told)
+        return pending.response(status, headers, Stream(chunks, close), told)
 
-    async def _stream(self, job: Job, key: _Key, live: LiveAnswer, context: LoadContext) -> dict[str, Any]:
+    async def _stream(self, pending: PendingCall, key: _Key, live: LiveAnswer, context: LoadContext) -> dict[str, Any]:
         """Asks the provider, and tells all listeners its events."""
         live.begin(context)
         self._live[key] = live
@@ -162,14 +162,14 @@ class Exchange:
                 live.join(listener)
                 begun.set_result(live)
         try:
-            response = await self._send(job.request)
+            response = await self._send(pending.request)
             try:
                 live.tell_head((response.status_code, select_headers(response.headers.multi_items())))
                 async for chunk in response.aiter_bytes():
                     live.tell(chunk)
             finally:
                 await response.aclose()
-            answer = self._judge(job, context, response, live.body)
+            answer = self._judge(pending, context, response, live.body)
             live.end()
         finally:
             # If something that the answer rests on has ended, a later call has taken the place, and keeps it.
@@ -179,20 +179,20 @@ class Exchange:
                 live.end(sys.exception())
         if answer.status == 200:
             # The caller whose load this is has paid. Each of the others has saved what it cost.
-            for listener in live.served - {job}:
+            for listener in live.served - {pending}:
                 self._save(listener, answer)
         return answer.record()
 
-    async def _lookup(self, job: Job, resource_id: str, load: _Load) -> Lookup[Any]:
-        return await job.cache.lookup(
+    async def _lookup(self, pending: PendingCall, resource_id: str, load: _Load) -> Lookup[Any]:
+        return await pending.cache.lookup(
             ANSWER,
             resource_id,
-            job.scope,
+            pending.scope,
             load,
-            ttl=job.rules.ttl,
-            tags=job.tags,
-            document_ids=job.document_ids,
-            policy=self._policy(job.cache.policy(ANSWER)),
+            ttl=pending.rules.ttl,
+            tags=pending.tags,
+            document_ids=pending.document_ids,
+            policy=self._policy(pending.cache.policy(ANSWER)),
             search_hierarchy=False,
         )
 
@@ -202,41 +202,41 @@ class Exchange:
             self._policies = given, given.but(hard_timeout_s=None, shared=True)
         return self._policies[1]
 
-    def _judge(self, job: Job, context: LoadContext, response: Any, body: bytes) -> Answer:
+    def _judge(self, pending: PendingCall, context: LoadContext, response: Any, body: bytes) -> Answer:
         """Returns the answer that has just come; its usage is counted, and an unfinished one is not stored."""
-        at, status = job.now(), response.status_code
-        ending = judge(job.call, job.rules, status, response.headers.get("content-type", ""), body)
+        at, status = pending.now(), response.status_code
+        ending = judge(pending.call, pending.rules, status, response.headers.get("content-type", ""), body)
         if ending.reason:
             context.skip()
         self._accounts.counts.misses += 1
         if status == 200:
-            ending = self._accounts.price(job.call, ending, at)
+            ending = self._accounts.price(pending.call, ending, at)
             tokens = 0 if ending.counts is None else ending.counts.total
             context.cost(tokens=tokens, usd=(ending.nanodollars or 0) / 1e9)
-            self._accounts.count_use(job.cache, job.caller, job.call, ending)
+            self._accounts.count_use(pending.cache, pending.caller, pending.call, ending)
         headers = select_headers(response.headers.multi_items())
         return Answer(status=status, headers=headers, body=body, at=at, ending=ending)
 
-    def _replay(self, job: Job, found: Lookup[Any]) -> Any:
+    def _replay(self, pending: PendingCall, found: Lookup[Any]) -> Any:
         """Returns the response to a call that another caller made, before or at the same time."""
         assert found.value is not None  # a load always has an answer
         answer = answer_of(found.value)
         if answer.status != 200:
-            return job.make_response(answer, "miss; tier=flight; stored=no; reason=status")
+            return pending.make_response(answer, "miss; tier=flight; stored=no; reason=status")
         self._accounts.counts.hits += 1
-        self._save(job, answer)
+        self._save(pending, answer)
         tier = "flight" if found.source == "loader" else found.tier or "redis"
-        age_s = max(0, int(job.now() - answer.at))
-        return job.make_response(
+        age_s = max(0, int(pending.now() - answer.at))
+        return pending.make_response(
             answer, f"hit; age={age_s}; tier={tier}" + ("; stale" if found.source == "stale" else "")
         )
 
-    def _save(self, job: Job, answer: Answer) -> None:
-        self._accounts.count_saved(job.cache, job.caller, job.call, answer.ending)
+    def _save(self, pending: PendingCall, answer: Answer) -> None:
+        self._accounts.count_saved(pending.cache, pending.caller, pending.call, answer.ending)
 
 
-def _id(job: Job) -> str:
-    return job.call.identity(job.call.question)
+def _id(pending: PendingCall) -> str:
+    return pending.call.identity(pending.call.question)
 
 
 def _consume(task: asyncio.Task[Any]) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from alacena.engine import LoadContext
     from alacena.integrations.llm_transport.answers import Headers
-    from alacena.integrations.llm_transport.call_in_progress import Job
+    from alacena.integrations.llm_transport.pending_call import PendingCall
 
 Head: TypeAlias = "tuple[int, Headers]"
 """Status and headers."""
@@ -30,8 +30,8 @@ class LiveAnswer:
     def __init__(self) -> None:
         self.head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[object] | None = None
-        self._listeners: set[Job] = set()
-        self._heard_out: set[Job] = set()
+        self._listeners: set[PendingCall] = set()
+        self._heard_out: set[PendingCall] = set()
         self._context: LoadContext | None = None
         self._chunks: list[bytes] = []
         self._news = asyncio.Event()
@@ -45,7 +45,7 @@ class LiveAnswer:
         return self._context is not None and self._context.is_joinable
 
     @property
-    def served(self) -> frozenset[Job]:
+    def served(self) -> frozenset[PendingCall]:
         """Listeners that hear it, or have heard it to its last event."""
         return frozenset(self._listeners | self._heard_out)
 
@@ -84,15 +84,15 @@ class LiveAnswer:
             self.head.exception()  # nobody may be waiting for it
         self._wake()
 
-    def join(self, job: Job) -> None:
+    def join(self, pending: PendingCall) -> None:
         """Lets one more listen."""
-        self._listeners.add(job)
+        self._listeners.add(pending)
 
-    def leave(self, job: Job) -> None:
+    def leave(self, pending: PendingCall) -> None:
         """Lets one listener go. The last one ends the call, unless its last event has come: then it is paid for."""
-        self._listeners.discard(job)
+        self._listeners.discard(pending)
         if self._is_over or self._last.has_come:
-            self._heard_out.add(job)
+            self._heard_out.add(pending)
         elif not self._listeners and self.task is not None:
             self.task.cancel()
 

@@ -18,13 +18,13 @@ from alacena.engine.base.arguments import check_part, list_of
 from alacena.engine.base.scope import identifier
 from alacena.integrations.caller import scope_for
 from alacena.integrations.llm_transport.answers import judge, select_headers
-from alacena.integrations.llm_transport.call_in_progress import HEADER, Job
 from alacena.integrations.llm_transport.call_rules import Rules, read_call, refusal, rules_for
 from alacena.integrations.llm_transport.documents import current_documents
 from alacena.integrations.llm_transport.embedding_exchange import EmbeddingExchange
 from alacena.integrations.llm_transport.exchange import Exchange
 from alacena.integrations.llm_transport.http import Stream, TransportBase, plain_transport
-from alacena.integrations.llm_transport.usage_accounts import Accounts, CallAttribution, CallCounts
+from alacena.integrations.llm_transport.pending_call import HEADER, PendingCall
+from alacena.integrations.llm_transport.usage_accounts import CallAttribution, CallCounts, UsageAccounts
 from alacena.integrations.prices import find_prices
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class CachingTransport(TransportBase):
         self._document_ids = document_ids
         self._vary = tuple(sorted(identifier("vary", name).lower() for name in list_of(vary, "vary", "headers")))
         self._per_user = per_user
-        self._accounts = Accounts(prices or find_prices(), record=record_usage)
+        self._accounts = UsageAccounts(prices or find_prices(), record=record_usage)
         self._exchange = Exchange(self._send, self._accounts)
         self._embeddings = EmbeddingExchange(self._send, self._accounts)
         self._has_warned = False
@@ -127,7 +127,7 @@ class CachingTransport(TransportBase):
             return await self._pass_on(request, None, "tenant")
         caller = CallAttribution(tenant_id, get_current_agent_id(), get_current_conversation_id(), user_of_code())
         cache = self._cache or await runtime.opened()
-        job = Job(
+        pending = PendingCall(
             request=request,
             call=call,
             rules=rules or Rules(),
@@ -139,10 +139,10 @@ class CachingTransport(TransportBase):
         )
         # Only now: a call that is passed on is counted too, for a tenant that had to be found first.
         if reason or not cache.is_open:
-            return await self._pass_on(request, job, reason or "closed")
+            return await self._pass_on(request, pending, reason or "closed")
         if call.endpoint == "embeddings":
-            return await self._embeddings.answer(job) or await self._pass_on(request, job, "input")
-        return await (self._exchange.events(job) if call.streams else self._exchange.whole(job))
+            return await self._embeddings.answer(pending) or await self._pass_on(request, pending, "input")
+        return await (self._exchange.events(pending) if call.streams else self._exchange.whole(pending))
 
     def handle_request(self, request: Request) -> Any:
         """Refuses: a cache lives on an event loop, and the client is sync. Raises: `UsageError`."""
@@ -186,17 +186,17 @@ class CachingTransport(TransportBase):
             Context().depends_on(documents)
         return documents
 
-    async def _pass_on(self, request: Request, job: Job | None, reason: str) -> Any:
+    async def _pass_on(self, request: Request, pending: PendingCall | None, reason: str) -> Any:
         """Returns the provider's own response; its usage is counted if there is a ledger."""
         self.counts.bypasses[reason] += 1
         response = await self._send(request)
         told = f"bypass; reason={reason}"
-        if job is not None:
-            return self._read_along(response, job, told)
+        if pending is not None:
+            return self._read_along(response, pending, told)
         response.headers[HEADER] = told
         return response
 
-    def _read_along(self, response: Any, job: Job, told: str) -> Any:
+    def _read_along(self, response: Any, pending: PendingCall, told: str) -> Any:
         """Returns the same response; its body is read along with its reader."""
         chunks: list[bytes] = []
 
@@ -208,13 +208,13 @@ class CachingTransport(TransportBase):
         async def close() -> None:
             await response.aclose()
             kind = response.headers.get("content-type", "")
-            ending = judge(job.call, job.rules, response.status_code, kind, b"".join(chunks))
-            if ending.counts is not None and job.cache.is_open:
-                ending = self._accounts.price(job.call, ending, job.now())
-                self._accounts.count_use(job.cache, job.caller, job.call, ending)
+            ending = judge(pending.call, pending.rules, response.status_code, kind, b"".join(chunks))
+            if ending.counts is not None and pending.cache.is_open:
+                ending = self._accounts.price(pending.call, ending, pending.now())
+                self._accounts.count_use(pending.cache, pending.caller, pending.call, ending)
 
         headers = select_headers(response.headers.multi_items())
-        return job.response(response.status_code, headers, Stream(read(), close), told)
+        return pending.response(response.status_code, headers, Stream(read(), close), told)
 
     def _warn(self) -> None:
         if not self._has_warned:

@@ -73,7 +73,7 @@ class CallCounts:
         return self.priced / calls if calls else None
 
 
-class Accounts:
+class UsageAccounts:
     """Counts the usage and savings of calls.
 
     Args:

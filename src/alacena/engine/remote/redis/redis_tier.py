@@ -13,8 +13,8 @@ from alacena.engine.remote.redis.journal import endings
 from alacena.engine.remote.redis.large_reads import LargeReads
 from alacena.engine.remote.redis.leases import Leases, LeaseTimes
 from alacena.engine.remote.redis.reading_starts import ReadingStarts
-from alacena.engine.remote.redis.store_sender import Stores
-from alacena.engine.remote.redis.write_holds import Holds
+from alacena.engine.remote.redis.store_sender import StoreSender
+from alacena.engine.remote.redis.write_holds import WriteHolds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -51,14 +51,14 @@ class RedisTier:
         self._environment = environment
         self._budget_s = settings.redis_budget_s
         self._timeout_s = settings.redis_timeout_s
-        holds = Holds(nodes, coherence, environment, self._timeout_s)
+        holds = WriteHolds(nodes, coherence, environment, self._timeout_s)
         self.hold, self.unhold = holds.hold, holds.unhold
         times = LeaseTimes(self._budget_s, self._timeout_s, max(1, round(settings.lease_s * 1000)))
         leases = Leases(nodes, self._entries, coherence, environment, times)
         self.mark = leases.mark
         self.lease, self.lease_many = leases.lease, leases.lease_many
         self.renew, self.release, self.discard = leases.renew, leases.release, leases.discard
-        stores = Stores(nodes, self._entries, coherence, environment, self._timeout_s, self.release)
+        stores = StoreSender(nodes, self._entries, coherence, environment, self._timeout_s, self.release)
         self.store, self.store_many = stores.store, stores.store_many
         self.fill, self.fill_many = stores.fill, stores.fill_many
         self.begin = ReadingStarts(nodes, coherence, environment, self._timeout_s).begin

@@ -44,7 +44,7 @@ _SINCE_OF: Final = attrgetter("since")
 _TAGS_OF: Final = attrgetter("new_entry.tags")
 
 
-class Stores:
+class StoreSender:
     """Stores entries under generations that stand.
 
     Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alacena.engine.remote.redis.nodes import Nodes
 
 
-class Holds:
+class WriteHolds:
     """Begins and ends holds.
 
     Args:

@@ -27,9 +27,9 @@ def is_hit(response: Any) -> bool:
     return str(response.headers.get(HEADER, "")).startswith("hit")
 
 
-# Not compared by value: listeners are kept in sets of jobs, and two equal calls are two listeners.
+# Not compared by value: listeners are kept in sets of pending calls, and two equal calls are two listeners.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Job:
+class PendingCall:
     """A call on its way.
 
     Attributes:

@@ -313,5 +313,5 @@ async def test_ten_thousand_tenants_leave_no_more_than_a_bound(cache: Cache, mon
         assert await cache.load("doc", "d", f"tenant-{number}", lambda number=number: number) == number
     parts = cache._parts
     assert parts is not None
-    assert len(parts.keys._families) <= 50
+    assert len(parts.keys._prefixes) <= 50
     assert await cache.load("doc", "d", "tenant-299", lambda: None) == 299

@@ -12,7 +12,8 @@ from alacena.coordination.item import DeadLetter, Item, QueueStats
 from alacena.coordination.limits import Decision, Limits
 from alacena.coordination.lists import Lists
 from alacena.coordination.lock import Lock
-from alacena.coordination.locks import LockBlock, Locks
+from alacena.coordination.lock_block import LockBlock
+from alacena.coordination.locks import Locks
 from alacena.coordination.push_outcomes import Pushed
 from alacena.coordination.queue import Queue
 from alacena.coordination.queues import Queues

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from alacena.coordination.lock import RENEW, Grant, Lock, give_back
 from alacena.coordination.lock_acquisition import LockAcquisition
+from alacena.coordination.lock_block import LockBlock
 from alacena.coordination.lock_states import HeldLock, HeldTokens, LockState
 from alacena.coordination.per_tenant import PerTenant
 from alacena.engine.base.arguments import milliseconds, text_id, wait_seconds
@@ -24,8 +26,6 @@ from alacena.engine.base.errors import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from alacena.coordination.coordination_context import CoordinationContext
     from alacena.engine.base.closing import Deadline
     from alacena.engine.remote.backend import Argument
@@ -72,7 +72,8 @@ class Locks(PerTenant):
             LockLostError: It was lost while the block ran, or before it could begin.
             BackendError: The store could not be asked.
         """
-        return LockBlock(self, name, self._tenant(tenant_id), ttl_s, wait_s)
+        tenant_id = self._tenant(tenant_id)
+        return LockBlock(partial(self.take, name, tenant_id=tenant_id, ttl_s=ttl_s, wait_s=wait_s))
 
     async def take(
         self, name: str, *, tenant_id: str | None = None, ttl_s: float = 30.0, wait_s: float | None = None
@@ -216,65 +217,3 @@ class Locks(PerTenant):
 
     def _keys(self, name: str, tenant_id: str) -> list[str]:
         return [self._port.key("lock", tenant_id, name, part) for part in ("owner", "state", "line", "alive")]
-
-
-class LockBlock:
-    """The context manager of :meth:`Locks.acquire`. Use each once."""
-
-    def __init__(self, locks: Locks, name: str, tenant_id: str, ttl_s: float, wait_s: float | None) -> None:
-        self._locks = locks
-        self._what = (name, tenant_id, ttl_s, wait_s)
-        self._lock: Lock | None = None
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._interrupted = False
-
-    async def __aenter__(self) -> Lock:
-        name, tenant_id, ttl_s, wait_s = self._what
-        self._task = asyncio.current_task()
-        assert self._task is not None
-        self._cancelling = self._task.cancelling()
-        self._lock = await self._locks.take(name, tenant_id=tenant_id, ttl_s=ttl_s, wait_s=wait_s)
-        # No await between taking it and listening for its loss: a loss in between would interrupt nobody.
-        self._lock.is_block = True
-        self._lock.on_lost = self._interrupt
-        return self._lock
-
-    def __await__(self) -> NoReturn:
-        raise UsageError(
-            "a lock is taken by a block: write `async with locks.acquire(...) as lock:`, or `await locks.take(...)`"
-        )
-
-    def _interrupt(self) -> None:
-        assert self._task is not None
-        self._interrupted = True
-        self._task.cancel("the lock was lost")
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._lock is not None
-        assert self._task is not None
-        # From here on a loss has no block left to interrupt: it must not cancel the code that follows.
-        self._lock.on_lost = None
-        if not self._interrupted:
-            if not await self._release_or_prove(self._lock) and error is None:
-                raise LockLostError(
-                    f"lock {self._lock.name!r} (fence {self._lock.fence}) had ended before its block: give it a longer ttl_s"
-                )
-            return
-        # Our own request is taken back. If one is left that came since the block began, somebody else cancelled the
-        # task: that goes on as a cancellation, and does not become a LockLostError.
-        others = self._task.uncancel() > self._cancelling
-        if error is None or (kind is asyncio.CancelledError and not others):
-            raise LockLostError(f"lock {self._lock.name!r} (fence {self._lock.fence}) could not be renewed") from error
-
-    async def _release_or_prove(self, lock: Lock) -> bool:
-        """Returns False if the lock was no longer held. If the backend is away, the lease that we can prove decides."""
-        # Read before the release: the round trip takes time in which the lease may run out, although it stood at the
-        # block's end.
-        proved = lock.remaining_s > 0
-        try:
-            return await lock.release()
-        except BackendError:
-            return proved

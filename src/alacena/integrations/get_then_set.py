@@ -92,7 +92,7 @@ class _Notes:
 
 
 _NOTHING: Final = _Notes()
-_NOTES: Final[ContextVar[_Notes]] = ContextVar("alacena.lookaside", default=_NOTHING)
+_NOTES: Final[ContextVar[_Notes]] = ContextVar("alacena.get_then_set", default=_NOTHING)
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
 _OF_TASKS: Final[WeakKeyDictionary[asyncio.Task[Any], WeakSet[_Miss]]] = WeakKeyDictionary()
 

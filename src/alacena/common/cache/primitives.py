@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class instance_method(Generic[T, P, R]):  # noqa: N801 - used as a decorator
-    """Make a method unreachable on the class: the error there names the remedy.
+    """Makes a method unreachable on the class: the error there names the remedy.
 
     Raises:
         AttributeError: The method is taken from the class (so ``hasattr`` on the class is ``False``).

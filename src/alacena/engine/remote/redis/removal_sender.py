@@ -289,8 +289,8 @@ class RemovalSender:
             if isinstance(reply, ServerReplyError):
                 self._switch_command(reply)
                 raise reply
-            # In the parser: paid in a task of its own, a debt that was added between reply and task would be forgiven
-            # with it.
+            # In the parser: settled in a task of its own, a removal that was added between reply and task would be
+            # forgotten with it.
             self.owed.settle(bucket, names)
             self._forgive()
 
@@ -298,8 +298,8 @@ class RemovalSender:
 
     async def _pay_everything(self) -> None:
         """Ends every tenant generation of the namespace: more was owed than is remembered."""
-        # The scan takes many round trips. A debt that is added meanwhile may be of a bucket that was scanned already:
-        # only what was owed at this serial is settled in the end.
+        # The scan takes many round trips. A removal that is added meanwhile may be of a bucket that was scanned
+        # already: only what was owed at this serial is settled in the end.
         serial = self.owed.serial
         match = ("MATCH", f"{self._namespace}:g:*:t", "COUNT", _SCANNED_AT_ONCE)
         for node in self._nodes.all():
